@@ -1,0 +1,52 @@
+"""Typed readers of the environment; a secret may be given in a file (``NAME_FILE``)."""
+
+import os
+import secrets
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.FileAwareEnv()
+
+
+def var_directory(base: Path) -> Path:
+    """Return the folder for everything this checkout writes."""
+    return Path(os.environ.get("MASK_SOCIAL_VAR") or base / "var").resolve()
+
+
+def positive(name: str, default: float) -> float:
+    """Read a number above zero."""
+    value = env.float(name, default=default)
+    if not value > 0:
+        raise ImproperlyConfigured(f"{name} must be above zero, got {value}.")
+    return value
+
+
+def storage_directory(default: Path) -> Path:
+    """Read STORAGE_URL, a ``file:///absolute/path`` that all processes share."""
+    url = env.str("STORAGE_URL", default="")
+    if not url:
+        return default
+    scheme, _, rest = url.partition("://")
+    if scheme != "file" or not rest.startswith("/"):
+        raise ImproperlyConfigured(f"STORAGE_URL must look like file:///srv/media, got {url!r}.")
+    return Path(rest)
+
+
+def local_secret(path: Path) -> str:
+    """Return the secret of a local checkout, made once and readable by its owner alone."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_urlsafe(50))
+    try:
+        path.hardlink_to(draft)  # whoever links first wins; the others read the winner's
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,166 @@
+"""The one error shape of the API: RFC 9457 problem details with a stable code and pointers to the fields."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions, serializers
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """What is wrong with one part of the request; `pointer` is an RFC 6901 JSON pointer."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class ApiError(Exception):
+    """A refusal with a stable code; services raise it, the handler shapes it."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: str,
+        *,
+        pointer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.problems = () if pointer is None else (FieldProblem(pointer, code, detail),)
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A whole problem document."""
+
+    status: HTTPStatus
+    code: str
+    detail: str
+    problems: Sequence[FieldProblem] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, Any]:
+        """Return the document as it is sent."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.problems:
+            body["errors"] = [
+                {"pointer": problem.pointer, "code": problem.code, "detail": problem.detail}
+                for problem in self.problems
+            ]
+        return body
+
+
+class ProblemItemSerializer(serializers.Serializer[FieldProblem]):
+    pointer = serializers.CharField(help_text="RFC 6901 JSON pointer to the field")
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer[Problem]):
+    """RFC 9457 problem details, for the schema."""
+
+    type = serializers.CharField(default="about:blank")
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField(help_text="stable; docs/api.md lists them")
+    detail = serializers.CharField()
+    errors = ProblemItemSerializer(many=True, required=False)
+
+
+def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Shape what a view raised; what it does not know stays a server error for Django to log."""
+    problem = _problem(exc)
+    if problem is None:
+        return None
+    set_rollback()
+    response = Response(problem.body(), status=problem.status.value, content_type=CONTENT_TYPE)
+    for name, value in problem.headers.items():
+        response[name] = value
+    return response
+
+
+def _problem(exc: Exception) -> Problem | None:
+    match exc:
+        case ApiError():
+            return Problem(exc.status, exc.code, exc.detail, exc.problems, exc.headers)
+        case exceptions.ValidationError():
+            problems = tuple(_flatten(exc.get_full_details(), ""))
+            code = problems[0].code if len(problems) == 1 else "validation_error"
+            detail = problems[0].detail if len(problems) == 1 else "Several fields are wrong; see errors."
+            return Problem(HTTPStatus.BAD_REQUEST, code, detail, problems)
+        case exceptions.APIException():
+            headers = {}
+            if header := getattr(exc, "auth_header", None):
+                headers["WWW-Authenticate"] = header
+            if (wait := getattr(exc, "wait", None)) is not None:
+                headers["Retry-After"] = str(max(1, round(wait)))
+            codes = exc.get_codes()
+            code = codes if isinstance(codes, str) else exc.default_code
+            return Problem(HTTPStatus(exc.status_code), code, str(exc.detail), headers=headers)
+        case Http404():
+            return Problem(HTTPStatus.NOT_FOUND, "not_found", str(exc) or "There is no such thing here.")
+        case PermissionDenied():
+            return Problem(HTTPStatus.FORBIDDEN, "permission_denied", "This key may not do that.")
+    return None
+
+
+def _flatten(details: Any, pointer: str) -> Iterator[FieldProblem]:
+    match details:
+        case {"message": str(message), "code": str(code)}:
+            yield FieldProblem(pointer or "/", code, message)
+        case dict():
+            for name, inner in details.items():
+                step = "" if name == "non_field_errors" else f"/{_escape(str(name))}"
+                yield from _flatten(inner, pointer + step)
+        case list():
+            leaves = all(isinstance(item, dict) and {"message", "code"} == item.keys() for item in details)
+            for index, item in enumerate(details):
+                # DRF lists the complaints about one field, but also the rows of a list field.
+                yield from _flatten(item, pointer if leaves else f"{pointer}/{index}")
+
+
+def _escape(step: str) -> str:
+    return step.replace("~", "~0").replace("/", "~1")
+
+
+def _page(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
+    problem = Problem(status, code, detail)
+    return JsonResponse(problem.body(), status=status.value, content_type=CONTENT_TYPE)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer what Django itself refuses, such as too many fields."""
+    return _page(HTTPStatus.BAD_REQUEST, "bad_request", "The request could not be read.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer a path that leads nowhere."""
+    return _page(HTTPStatus.NOT_FOUND, "not_found", f"There is nothing at {request.path}.")
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    """Answer when we failed; the log knows why."""
+    return _page(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "This is our fault; it has been logged.")

@@ -1,0 +1,213 @@
+"""Settings, read from the environment; docs/operations.md lists each name.
+
+Without ``MASK_SOCIAL_SECRET_KEY`` this is a local checkout: it keeps its own secret under ``var/``, serves plain HTTP on
+loopback names and talks to the embedded PostgreSQL and Redis. With it, it is a deployment and every protection is on.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+from django.urls import reverse_lazy
+
+from mask_social import embedded
+from mask_social.env import env, local_secret, positive, storage_directory, var_directory
+
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = var_directory(BASE_DIR)
+
+LOCAL = not env.str("MASK_SOCIAL_SECRET_KEY", default="")
+SECRET_KEY = local_secret(VAR_DIR / "secret_key") if LOCAL else env.str("MASK_SOCIAL_SECRET_KEY")
+DEBUG = env.bool("MASK_SOCIAL_DEBUG", default=False)
+ALLOWED_HOSTS: list[str] = (
+    ["localhost", "127.0.0.1", "[::1]"] if LOCAL else env.list("MASK_SOCIAL_ALLOWED_HOSTS", default=[])
+)
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("MASK_SOCIAL_CSRF_TRUSTED_ORIGINS", default=[])
+
+_services = embedded.running(VAR_DIR)
+_NOWHERE = VAR_DIR / "no-service-is-running"
+DATABASES = {
+    "default": env.db_url(
+        "DATABASE_URL",
+        default=_services.database_url if _services else f"postgresql:///mask_social?host={_NOWHERE}",
+    )
+    | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+}
+REDIS_URL = env.str("REDIS_URL", default=_services.redis_url if _services else f"unix://{_NOWHERE}")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "pgtrigger",
+    "mask_social",
+    "moderation",
+    "incentives",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "mask_social.urls"
+WSGI_APPLICATION = "mask_social.wsgi.application"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = reverse_lazy("admin:login")
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+WHITENOISE_USE_FINDERS = LOCAL
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        # No base_url: photographs are served to staff by a view, never by path.
+        "OPTIONS": {"location": storage_directory(VAR_DIR / "media"), "base_url": None},
+    },
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if LOCAL
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+if not LOCAL:
+    SECURE_SSL_REDIRECT = env.bool("MASK_SOCIAL_SSL_REDIRECT", default=True)
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]  # probes come from inside, by plain HTTP
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = env.int("MASK_SOCIAL_HSTS_SECONDS", default=31_536_000)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+# Uploads: the limits are stated in docs/api.md and enforced in moderation.uploads.
+MAX_PHOTO_BYTES = 15 * 1024 * 1024
+MAX_PHOTOS = 10
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # of the fields that are no files
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+DATA_UPLOAD_MAX_NUMBER_FILES = 50  # more than MAX_PHOTOS, so that the eleventh photo gets our own error
+FILE_UPLOAD_TEMP_DIR = None
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["moderation.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["moderation.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "mask_social.errors.problem_response",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "mask_social",
+    "DESCRIPTION": "Photo posts in; verdicts, badges, boosts and matched donations out.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "PostStatus": "moderation.models.Post.Status",
+        "DeliveryStatus": "incentives.models.Delivery.Status",
+        "CampaignStatus": "incentives.models.Campaign.Status",
+        "MatchStatus": "incentives.models.Match.Status",
+        "BadgeStatus": "incentives.models.BadgeAward.Status",
+        "WebhookEndpointStatus": "incentives.models.WebhookEndpoint.Status",
+    },
+}
+
+# Analysis
+ANALYZER = env.str("MASK_SOCIAL_ANALYZER", default="ml.analyzer.Analyzer")
+ANALYSIS_MAX_ATTEMPTS = 3
+ANALYSIS_TIME_LIMIT = positive("MASK_SOCIAL_ANALYSIS_SECONDS", 60)
+# A lease outlives the hard time limit, so that no live worker loses its claim.
+ANALYSIS_LEASE = timedelta(seconds=ANALYSIS_TIME_LIMIT * 1.5)
+SWEEP_SECONDS = positive("MASK_SOCIAL_SWEEP_SECONDS", 10)
+
+# Fetching photos and posting webhooks: public addresses only, unless a developer says otherwise.
+ALLOW_PRIVATE_ADDRESSES = env.bool("MASK_SOCIAL_ALLOW_PRIVATE_ADDRESSES", default=False)
+FETCH_DEADLINE_SECONDS = positive("MASK_SOCIAL_FETCH_SECONDS", 15)
+WEBHOOK_TIMEOUT_SECONDS = positive("MASK_SOCIAL_WEBHOOK_SECONDS", 10)
+# Waits before the second and later attempts; the last one over, the delivery has failed.
+WEBHOOK_RETRY_SECONDS: list[int] = env.list(
+    "MASK_SOCIAL_WEBHOOK_RETRY_SECONDS", cast=int, default=[5, 30, 300, 1800, 7200, 18000, 36000]
+)
+
+CELERY_BROKER_URL = f"redis+socket://{REDIS_URL[7:]}" if REDIS_URL.startswith("unix://") else REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = False  # leases decide who tries again, so that a deadly photo is counted
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {
+    "moderation.tasks.analyze_photo": {"queue": "analysis"},
+    "incentives.tasks.deliver_webhook": {"queue": "webhooks"},
+}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600}
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_BEAT_SCHEDULE = {
+    name: {"task": task, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}
+    for name, task in {
+        "requeue stale analyses": "moderation.tasks.sweep_analyses",
+        "apply missed verdicts": "incentives.tasks.sweep_verdicts",
+        "requeue due deliveries": "incentives.tasks.sweep_deliveries",
+        "settle matches": "incentives.tasks.settle_matches",
+    }.items()
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("MASK_SOCIAL_LOG_LEVEL", default="INFO")},
+}
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "mask_social",
+    "SITE_HEADER": "mask_social",
+    "SITE_SYMBOL": "masks",
+    "SHOW_HISTORY": True,
+    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+}

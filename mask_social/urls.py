@@ -1,0 +1,23 @@
+"""Every address of the service."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from mask_social import health
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="docs")),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("moderation.urls")),
+    path("api/v1/", include("incentives.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "mask_social.errors.bad_request"
+handler404 = "mask_social.errors.not_found"
+handler500 = "mask_social.errors.server_error"
