@@ -1,0 +1,171 @@
+"""Read the manifests beside the weights: what a model's inputs and outputs mean, and which bytes it consists of."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ml.types import WeightsError
+
+#: Where the weights live that come with the project.
+WEIGHTS = Path(__file__).parent / "weights"
+DETECTOR = "detector.json"
+CLASSIFIER = "classifier.json"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """Hold how one network of the cascade is run; sizes in pixels, thresholds on scores and IoU in 0..1."""
+
+    size: int
+    threshold: float
+    nms_iou: float
+    limit: int
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorManifest:
+    """Hold the detector's settings and the sha256 of each of its files."""
+
+    folder: Path
+    name: str
+    version: str
+    digest: str
+    files: Mapping[str, str]
+    long_side: int
+    min_face: float
+    pyramid_factor: float
+    strip_pixels: int
+    stages: Mapping[str, StageSettings]
+    #: Shift x, shift y, scale x, scale y of the final box, in units of its own sides around its own centre.
+    box_correction: tuple[float, float, float, float]
+
+    @classmethod
+    def load(cls, folder: Path = WEIGHTS) -> "DetectorManifest":
+        """Read `detector.json`. Raises WeightsError if it is missing or malformed."""
+        return _load(folder / DETECTOR, cls._parse)
+
+    @classmethod
+    def _parse(cls, folder: Path, values: Mapping[str, Any]) -> "DetectorManifest":
+        shift_x, shift_y, scale_x, scale_y = (float(value) for value in values["box_correction"])
+        return cls(
+            folder=folder,
+            name=str(values["name"]),
+            version=str(values["version"]),
+            digest=_digest(values),
+            files={str(name): str(sha256) for name, sha256 in values["files"].items()},
+            long_side=int(values["long_side"]),
+            min_face=float(values["min_face"]),
+            pyramid_factor=float(values["pyramid_factor"]),
+            strip_pixels=int(values["strip_pixels"]),
+            stages={str(name): StageSettings(**stage) for name, stage in values["stages"].items()},
+            box_correction=(shift_x, shift_y, scale_x, scale_y),
+        )
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one of the files. Raises WeightsError if they are not the ones named here."""
+        return read_weights(self.folder / name, self.files[name])
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierManifest:
+    """Hold what the classifier's input and output mean; the order of `states` is that of the logits."""
+
+    folder: Path
+    name: str
+    version: str
+    digest: str
+    file: str
+    sha256: str
+    input_name: str
+    size: int
+    mean: float
+    scale: float
+    output_name: str
+    states: tuple[str, ...]
+    temperature: float
+    margin: float
+
+    @classmethod
+    def load(cls, folder: Path = WEIGHTS) -> "ClassifierManifest":
+        """Read `classifier.json`. Raises WeightsError if it is missing, malformed or asks for an unknown layout."""
+        return _load(folder / CLASSIFIER, cls._parse)
+
+    @classmethod
+    def _parse(cls, folder: Path, values: Mapping[str, Any]) -> "ClassifierManifest":
+        crops, logits = values["input"], values["output"]
+        if (crops["layout"], crops["color"]) != ("NCHW", "RGB"):
+            raise ValueError(
+                f"input layout {crops['layout']} {crops['color']} is not the NCHW RGB that is supported"
+            )
+        manifest = cls(
+            folder=folder,
+            name=str(values["name"]),
+            version=str(values["version"]),
+            digest=_digest(values),
+            file=str(values["file"]),
+            sha256=str(values["sha256"]),
+            input_name=str(crops["name"]),
+            size=int(crops["size"]),
+            mean=float(crops["mean"]),
+            scale=float(crops["scale"]),
+            output_name=str(logits["name"]),
+            states=tuple(str(state) for state in logits["states"]),
+            temperature=float(values["temperature"]),
+            margin=float(values["crop"]["margin"]),
+        )
+        if manifest.size < 1 or manifest.scale <= 0 or manifest.temperature <= 0 or manifest.margin <= 0:
+            raise ValueError("size, scale, temperature and margin must be positive")
+        if not manifest.states or len(set(manifest.states)) != len(manifest.states):
+            raise ValueError("states must be named once each")
+        return manifest
+
+    def read(self) -> bytes:
+        """Return the bytes of the network. Raises WeightsError if they are not the ones named here."""
+        return read_weights(self.folder / self.file, self.sha256)
+
+
+def _load(path: Path, parse: Callable[[Path, Mapping[str, Any]], _T]) -> _T:
+    try:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("no JSON object")
+        return parse(path.parent, values)
+    except FileNotFoundError:
+        raise WeightsError(f"{path} is missing; {_remedy(path)}") from None
+    except KeyError as error:
+        raise WeightsError(f"{path} lacks the entry {error}; {_remedy(path)}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} cannot be read as a manifest ({error}); {_remedy(path)}") from error
+
+
+def read_weights(path: Path, sha256: str) -> bytes:
+    """Return the file's bytes if they have this sha256. Raises WeightsError if they don't or the file is missing."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise WeightsError(f"{path} is missing; {_remedy(path)}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise WeightsError(
+            f"{path} is not the file its manifest names (sha256 {found[:12]}…, expected {sha256[:12]}…); "
+            f"{_remedy(path)}"
+        )
+    return content
+
+
+def _remedy(path: Path) -> str:
+    if path.name.startswith("classifier"):
+        return "restore it from the repository, then run: python -m ml setup"
+    return "run: python -m ml setup"
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    # The manifest names the sha256 of every weight file, so its own covers them; sorted keys and fixed spacing make it
+    # independent of how the JSON was laid out.
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
