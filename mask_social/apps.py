@@ -8,4 +8,4 @@ class MaskSocialConfig(AppConfig):
 
     def ready(self) -> None:
         """Make our Celery application the current one, so that tasks reach our broker."""
-        from mask_social import celery  # noqa: F401, PLC0415 - binds shared_task once settings are ready
+        from mask_social import celery  # noqa: F401 - binds shared_task once settings are ready

@@ -19,7 +19,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 when the database is migrated and the broker answers, else 503 and which of them is amiss."""
+    """Answer 200 when the database is migrated and the broker answers, else 503 and what is amiss."""
     checks = {name: _try(check) for name, check in _CHECKS.items()}
     ready = all(state == "ok" for state in checks.values())
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE

@@ -1,7 +1,8 @@
 """Settings, read from the environment; docs/operations.md lists each name.
 
-Without ``MASK_SOCIAL_SECRET_KEY`` this is a local checkout: it keeps its own secret under ``var/``, serves plain HTTP on
-loopback names and talks to the embedded PostgreSQL and Redis. With it, it is a deployment and every protection is on.
+Without ``MASK_SOCIAL_SECRET_KEY`` this is a local checkout: it keeps its own secret under ``var/``, serves
+plain HTTP on loopback names and talks to the embedded PostgreSQL and Redis. With it, it is a deployment and
+every protection is on.
 """
 
 from datetime import timedelta

@@ -1,0 +1,149 @@
+"""What came of the demonstration: the table on the screen and the JSON in var/demo."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+LONGEST_TABLE = 40
+
+
+@dataclass(slots=True)
+class PhotoResult:
+    """One posted photo: what was seen, what it earned and who was told."""
+
+    file: str
+    author_id: str
+    post_id: str | None = None
+    verdict: str | None = None
+    expected: str | None = None
+    faces: list[dict[str, Any]] = field(default_factory=list)
+    stages_ms: dict[str, float | None] = field(default_factory=dict)
+    rewards: dict[str, Any] = field(default_factory=dict)
+    # event id -> whether the webhook came with a valid signature
+    events: dict[str, bool] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def is_amiss(self) -> bool:
+        """Whether something did not go as it must."""
+        return (
+            self.problem is not None
+            or self.verdict is None
+            or self.expected not in (None, self.verdict)
+            or not self.events
+            or not all(self.events.values())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of it."""
+
+    photos: Sequence[PhotoResult]
+    skipped: Sequence[str]
+    authors: Sequence[dict[str, Any]]
+    campaigns: Sequence[dict[str, Any]]
+    ranking: Sequence[dict[str, Any]]
+    refused_webhooks: int
+    seconds: float
+
+    def totals(self) -> dict[str, Any]:
+        """Return the figures that sum it up."""
+        events = [verified for photo in self.photos for verified in photo.events.values()]
+        return {
+            "photos": len(self.photos),
+            "amiss": sum(photo.is_amiss for photo in self.photos),
+            "skipped": len(self.skipped),
+            "faces": sum(len(photo.faces) for photo in self.photos),
+            "verdicts": dict(Counter(photo.verdict or "none" for photo in self.photos)),
+            "badges": sum(len(photo.rewards.get("badges") or ()) for photo in self.photos),
+            "boosts": sum(bool(photo.rewards.get("boost")) for photo in self.photos),
+            "matches": sum(bool(photo.rewards.get("match")) for photo in self.photos),
+            "events": len(events),
+            "webhooks_verified": sum(events),
+            "webhooks_refused": self.refused_webhooks,
+            "seconds": round(self.seconds, 1),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write everything as JSON."""
+        body = {"totals": self.totals()} | asdict(self)
+        path.write_text(json.dumps(body, indent=1, ensure_ascii=False))
+
+    def print(self, console: Console) -> None:
+        """Print the photos, the two authors, the campaign and the feed."""
+        console.print(self._photo_table())
+        if len(self.photos) > LONGEST_TABLE:
+            console.print(f"… and {len(self.photos) - LONGEST_TABLE} more, all in the report.")
+        for author in self.authors:
+            badges = ", ".join(badge["title"] for badge in author["badges"]) or "no badge"
+            console.print(f"[bold]{author['id']}[/]: {author['masked_posts']} masked posts, {badges}")
+        for campaign in self.campaigns:
+            console.print(
+                f"[bold]{campaign['name']}[/] ({campaign['sponsor']}): "
+                f"{_money(campaign['committed_minor'], campaign['currency'])} matched of "
+                f"{_money(campaign['budget_minor'], campaign['currency'])}"
+            )
+        if self.ranking:
+            console.print(self._feed_table())
+        verdicts = self.totals()
+        console.print(
+            f"{verdicts['photos']} photos, {verdicts['faces']} faces, {verdicts['events']} events, "
+            f"{verdicts['webhooks_verified']} webhooks verified, {verdicts['matches']} donations matched "
+            f"in {verdicts['seconds']} s"
+        )
+
+    def _photo_table(self) -> Table:
+        table = Table(title="What came of each photo", title_justify="left")
+        for name in ("photo", "author", "verdict", "faces", "see ms", "all ms", "earned", "webhooks"):
+            table.add_column(name, justify="right" if name.endswith("ms") or name == "faces" else "left")
+        for photo in self.photos[:LONGEST_TABLE]:
+            stages = photo.stages_ms
+            seeing = sum(stages.get(name) or 0 for name in ("decode", "detect", "classify"))
+            verified = f"{sum(photo.events.values())}/{len(photo.events)} verified"
+            table.add_row(
+                Path(photo.file).name,
+                photo.author_id,
+                photo.problem or photo.verdict or "none",
+                str(len(photo.faces)),
+                f"{seeing:.0f}",
+                f"{sum(value or 0 for value in stages.values()):.0f}",
+                _earned(photo.rewards),
+                verified,
+                style="red" if photo.is_amiss else None,
+            )
+        return table
+
+    def _feed_table(self) -> Table:
+        table = Table(title="The feed, ranked", title_justify="left")
+        for name in ("rank", "post", "factor", "score", "why"):
+            table.add_column(name)
+        files = {photo.post_id: Path(photo.file).name for photo in self.photos}
+        for row in self.ranking[:LONGEST_TABLE]:
+            table.add_row(
+                str(row["rank"]),
+                files.get(row["post_id"], row["post_id"]),
+                f"×{row['factor']:.2f}",
+                f"{row['score']:.2f}",
+                row["reason"],
+            )
+        return table
+
+
+def _earned(rewards: dict[str, Any]) -> str:
+    parts = [f"badge “{badge['title']}”" for badge in rewards.get("badges") or ()]
+    if boost := rewards.get("boost"):
+        parts.append(f"boost ×{boost['factor']:g}")
+    if match := rewards.get("match"):
+        parts.append(f"donation {_money(match['amount_minor'], match['currency'])}")
+    return ", ".join(parts) or "–"
+
+
+def _money(minor: int, currency: str) -> str:
+    return f"{minor / 100:.2f} {currency}"
