@@ -107,12 +107,8 @@ class Boost(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                name="boost_once_per_post", fields=["post"], condition=Q(revoked_at__isnull=True)
-            ),
-            models.CheckConstraint(
-                name="boost_factor_from_1_to_cap", condition=Q(factor__gte=1, factor__lte=F("cap"))
-            ),
+            models.UniqueConstraint(name="boost_once_per_post", fields=["post"], condition=Q(revoked_at__isnull=True)),
+            models.CheckConstraint(name="boost_factor_from_1_to_cap", condition=Q(factor__gte=1, factor__lte=F("cap"))),
             models.CheckConstraint(
                 name="boost_ends_after_it_starts",
                 condition=Q(ends_at__gt=F("starts_at"), half_life_seconds__gt=0),
@@ -232,11 +228,7 @@ class LedgerEntry(models.Model):
                 name="ledger_ends_once", fields=["match"], condition=Q(kind__in=["settled", "voided"])
             ),
         ]
-        triggers = [
-            pgtrigger.Protect(
-                name="ledger_is_append_only", operation=pgtrigger.Update | pgtrigger.Delete
-            )
-        ]
+        triggers = [pgtrigger.Protect(name="ledger_is_append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount_minor}"
@@ -344,9 +336,7 @@ class Delivery(models.Model):
         ordering = ("-id",)
         indexes = [
             # read by the sweep alone
-            models.Index(
-                name="delivery_due", fields=["due_at"], condition=Q(status__in=["pending", "sending"])
-            ),
+            models.Index(name="delivery_due", fields=["due_at"], condition=Q(status__in=["pending", "sending"])),
         ]
         constraints = [
             models.UniqueConstraint(name="delivery_once_per_endpoint", fields=["event", "endpoint"]),

@@ -134,9 +134,7 @@ class Policy(models.Model):
         MAJORITY = "majority", "more than half do"
 
     # None: for every platform without a policy of its own.
-    platform = models.ForeignKey(
-        Platform, on_delete=models.CASCADE, null=True, blank=True, related_name="policies"
-    )
+    platform = models.ForeignKey(Platform, on_delete=models.CASCADE, null=True, blank=True, related_name="policies")
     version = models.PositiveIntegerField()
     rule = models.CharField(max_length=16, choices=Rule.choices, default=Rule.ALL)
     min_face_score = models.FloatField(default=0.6)
@@ -158,9 +156,7 @@ class Policy(models.Model):
         verbose_name_plural = "policies"
         ordering = ("-version",)
         constraints = [
-            models.UniqueConstraint(
-                name="policy_version_once", fields=["platform", "version"], nulls_distinct=False
-            ),
+            models.UniqueConstraint(name="policy_version_once", fields=["platform", "version"], nulls_distinct=False),
             models.CheckConstraint(
                 name="policy_thresholds_in_order",
                 condition=Q(
@@ -337,10 +333,7 @@ class Face(models.Model):
             models.CheckConstraint(
                 name="face_values_between_0_and_1",
                 condition=Q(
-                    *(
-                        Q(**{f"{name}__range": (0, 1)})
-                        for name in ("score", "mask", "no_mask", "incorrect", "occluded")
-                    )
+                    *(Q(**{f"{name}__range": (0, 1)}) for name in ("score", "mask", "no_mask", "incorrect", "occluded"))
                 ),
             ),
         ]

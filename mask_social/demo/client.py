@@ -68,9 +68,9 @@ class Client:
 
     def rank(self, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the candidates in the order they should be shown."""
-        ranking: list[dict[str, Any]] = self._call(
-            "POST", "/api/v1/feed/rank", json_body={"candidates": candidates}
-        )["ranking"]
+        ranking: list[dict[str, Any]] = self._call("POST", "/api/v1/feed/rank", json_body={"candidates": candidates})[
+            "ranking"
+        ]
         return ranking
 
     def create_webhook_endpoint(self, url: str) -> dict[str, Any]:

@@ -37,7 +37,5 @@ def folder_posts(folder: Path) -> tuple[list[DemoPost], list[Path]]:
     """Return a post for each picture below `folder`, by two authors in turn, and the files that are none."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
-    posts = [
-        DemoPost(path, author, path.stem) for path, author in zip(pictures, cycle(AUTHORS), strict=False)
-    ]
+    posts = [DemoPost(path, author, path.stem) for path, author in zip(pictures, cycle(AUTHORS), strict=False)]
     return posts, [path for path in files if path.suffix.lower() not in SUFFIXES]

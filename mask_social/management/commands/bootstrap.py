@@ -29,9 +29,7 @@ class Command(BaseCommand):
             password = _ensure_admin(options["admin"])
             key = _ensure_key(options["platform"], always=options["new_key"])
         if options["json"]:
-            self.stdout.write(
-                json.dumps({"admin": options["admin"], "password": password, "api_key": key}, indent=1)
-            )
+            self.stdout.write(json.dumps({"admin": options["admin"], "password": password, "api_key": key}, indent=1))
             return
         self.stdout.write(
             f"Administrator: {options['admin']}, one-time password: {password} (change it after signing in)"
