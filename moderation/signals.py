@@ -6,3 +6,5 @@ from django.dispatch import Signal
 verdict_reached = Signal()
 # Sent inside the transaction that gives up on a post; arguments: post_id.
 post_failed = Signal()
+# Sent inside the transaction that withdraws a post; arguments: post_id.
+post_withdrawn = Signal()
