@@ -1,8 +1,8 @@
 """Write the detector's three networks as ONNX, from the weight files inside the `mtcnn` wheel (MIT).
 
-The cascade is that of Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
-Networks", 2016. Only the arrays are read, with joblib; neither the wheel's code nor TensorFlow is imported. The same
-arrays always give the same bytes, so the detector's digest is the same on every machine.
+The cascade is that of Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded
+Convolutional Networks", 2016. Only the arrays are read, with joblib; neither the wheel's code nor TensorFlow is
+imported. The same arrays always give the same bytes, so the digest is the same on every machine.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ Array = npt.NDArray[np.float32]
 VERSION = "classic-1"
 _OPSET = 17
 _IR_VERSION = 9
-# Pixels reach the networks as bytes; (x - 127.5) / 128 is folded into the first convolution, which pads nothing.
+# Pixels reach the networks as bytes; (x - 127.5) / 128 is folded into the first convolution, which never pads.
 _MEAN = 127.5
 _SCALE = 128.0
 
@@ -65,20 +65,16 @@ class _Graph:
         return self.add("Gemm", [x, weights, self.constant(f"{name}_b", bias)], output)
 
     def prelu(self, x: str, name: str, slope: Array) -> str:
-        """Add max(x, 0) + a * min(x, 0), as a*x + (1-a)*relu(x): ONNX Runtime's own PRelu is not vectorised."""
+        """Add PReLU as a*x + (1-a)*relu(x), which is the same: ONNX Runtime's own PRelu is not vectorised."""
         if self._prelu_op:
             return self.add("PRelu", [x, self.constant(f"{name}_a", slope)])
         scaled = self.add("Mul", [x, self.constant(f"{name}_a", slope)])
-        positive = self.add(
-            "Mul", [self.add("Relu", [x]), self.constant(f"{name}_1a", np.float32(1) - slope)]
-        )
+        positive = self.add("Mul", [self.add("Relu", [x]), self.constant(f"{name}_1a", np.float32(1) - slope)])
         return self.add("Add", [scaled, positive])
 
     def pool(self, x: str, size: int, pads: Sequence[int] = (0, 0, 0, 0), *, ceil: bool = False) -> str:
         kernel = [size, size]
-        return self.add(
-            "MaxPool", [x], kernel_shape=kernel, strides=[2, 2], pads=list(pads), ceil_mode=int(ceil)
-        )
+        return self.add("MaxPool", [x], kernel_shape=kernel, strides=[2, 2], pads=list(pads), ceil_mode=int(ceil))
 
 
 def _folded(kernel_hwio: Array, bias: Array) -> tuple[Array, Array]:
@@ -103,7 +99,7 @@ def _channels_first(kernel_io: Array, channels: int, side: int) -> Array:
 
 
 def build_pnet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
-    """Write P-Net: pixels uint8 [1, H, W, 3] to scores [1, 1, h, w] and offsets [1, 4, h, w], stride 2, cell 12."""
+    """Write P-Net: pixels uint8 [N, H, W, 3] to scores [N, 1, h, w] and offsets [N, 4, h, w], stride 2."""
     g = _Graph(prelu_op=prelu_op)
     x = g.conv(g.pixels("pixels"), "conv1", *_folded(w[0], w[1]))
     x = g.pool(g.prelu(x, "prelu1", _per_channel(w[2])), 2, ceil=True)
@@ -111,9 +107,7 @@ def build_pnet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
     x = g.prelu(g.conv(x, "conv3", w[6], w[7]), "prelu3", _per_channel(w[8]))
     g.conv(x, "offsets", w[9], w[10], "offsets")
     g.add("Sigmoid", [g.conv(x, "score", *_face_logit(w[11], w[12]))], "scores")
-    return _model(
-        g, "pnet", ["N", "H", "W", 3], {"scores": ["N", 1, "h", "w"], "offsets": ["N", 4, "h", "w"]}
-    )
+    return _model(g, "pnet", ["N", "H", "W", 3], {"scores": ["N", 1, "h", "w"], "offsets": ["N", 4, "h", "w"]})
 
 
 def build_rnet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
@@ -131,7 +125,7 @@ def build_rnet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
 
 
 def build_onet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
-    """Write O-Net: pixels uint8 [N, 48, 48, 3] to scores [N, 1], offsets [N, 4] and landmarks [N, 10] (5 x, 5 y)."""
+    """Write O-Net: pixels uint8 [N, 48, 48, 3] to scores [N, 1], offsets [N, 4], landmarks [N, 10]: 5 x, 5 y."""
     g = _Graph(prelu_op=prelu_op)
     x = g.conv(g.pixels("pixels"), "conv1", *_folded(w[0], w[1]))
     x = g.pool(g.prelu(x, "prelu1", _per_channel(w[2])), 3, (0, 0, 1, 1))
@@ -143,9 +137,7 @@ def build_onet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
     g.dense(x, "offsets", w[15], w[16], "offsets")
     g.dense(x, "landmarks", w[17], w[18], "landmarks")
     g.add("Sigmoid", [g.dense(x, "score", *_face_logit(w[19], w[20]))], "scores")
-    return _model(
-        g, "onet", ["N", 48, 48, 3], {"scores": ["N", 1], "offsets": ["N", 4], "landmarks": ["N", 10]}
-    )
+    return _model(g, "onet", ["N", 48, 48, 3], {"scores": ["N", 1], "offsets": ["N", 4], "landmarks": ["N", 10]})
 
 
 def build_nms() -> bytes:
@@ -195,7 +187,7 @@ BUILDERS: dict[str, Callable[..., bytes]] = {"pnet": build_pnet, "rnet": build_r
 
 
 def wheel_weights(stage: str) -> list[Array]:
-    """Read one network's arrays from the installed `mtcnn` wheel. Raises WeightsError where it is not installed."""
+    """Read one network's arrays from the installed `mtcnn` wheel. Raises WeightsError where it is missing."""
     import joblib
 
     try:

@@ -1,6 +1,7 @@
 """Find faces by a cascade: P-Net proposes on a pyramid, R-Net and O-Net refuse and refine.
 
-After Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016.
+After Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
+Networks", 2016.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ _STRIDE = 2
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Hold found faces: boxes float32 [N, 4] xyxy in pixels, scores float32 [N] in 0..1, landmarks float32 [N, 5, 2]."""
+    """Hold found faces, all float32: boxes [N, 4] xyxy in pixels, scores [N] in 0..1, landmarks [N, 5, 2]."""
 
     boxes: Floats
     scores: Floats
@@ -100,8 +101,9 @@ class Detector:
     def score_map(self, image: Pixels) -> tuple[Floats, Floats]:
         """Run P-Net over one pyramid level [H, W, 3]; return scores [h, w] and offsets [4, h, w].
 
-        The level is cut into strips whose activations stay in the processor's cache. A strip begins on an even row and
-        overlaps the next by the ten rows that a cell of twelve at stride two needs: the result is that of one run.
+        The level is cut into strips whose activations stay in the processor's cache. A strip begins on an even
+        row and overlaps the next by the ten rows that a cell of twelve at stride two needs: the result is, bit for
+        bit, that of one run.
         """
         height, width = image.shape[:2]
         out_rows = (height - 1) // 2 - 4
@@ -125,11 +127,7 @@ class Detector:
         parts = []
         for start in range(0, len(crops), stage.chunk):
             parts.append(session.run(names, {"pixels": crops[start : start + stage.chunk]}))
-        columns = (
-            {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
-            if parts
-            else {}
-        )
+        columns = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)} if parts else {}
         scores = columns.get("scores", scores)[:, 0]
         offsets = columns.get("offsets", offsets)
         points = columns.get("landmarks", points)
@@ -167,7 +165,7 @@ class Detector:
         centre = centre + sides * np.array([shift_x, shift_y], np.float32)
         half = sides * np.array([scale_x, scale_y], np.float32) / 2
         limits = np.array([octaves.width, octaves.height] * 2, np.float32)
-        return np.clip(np.concatenate([centre - half, centre + half], axis=1), 0, limits)
+        return np.asarray(np.clip(np.concatenate([centre - half, centre + half], axis=1), 0, limits), np.float32)
 
 
 def to_squares(boxes_xyxy: Floats) -> Floats:

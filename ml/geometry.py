@@ -1,7 +1,7 @@
 """Box and crop arithmetic: arrays in, arrays out.
 
-Boxes are `xyxy` in continuous pixel coordinates: the photo spans 0..width and 0..height, so the centre of pixel i
-lies at i + 0.5 and a box from 0 to 4 covers exactly four pixels.
+Boxes are `xyxy` in continuous pixel coordinates: the photo spans 0..width and 0..height, so the centre of
+pixel i lies at i + 0.5 and a box from 0 to 4 covers exactly four pixels.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ _REMAP_LIMIT = 32_000
 class Octaves:
     """Halve a photo on demand and keep the halves, so that no crop or pyramid level shrinks by more than two.
 
-    Bilinear sampling looks at four pixels; shrinking by more than two would skip some and show moiré instead of a
-    face. The halves are box averages, hence what is sampled from them is antialiased.
+    Bilinear sampling looks at four pixels; shrinking by more than two would skip some and show moiré instead
+    of a face. The halves are box averages, hence what is sampled from them is antialiased.
     """
 
     def __init__(self, image: Pixels) -> None:
@@ -63,7 +63,7 @@ class Octaves:
 
 
 def _halve(image: Pixels) -> Pixels:
-    # An odd row or column is repeated, not dropped: otherwise a face at the edge would lose pixels at each halving.
+    # An odd row or column is repeated, not dropped: a face at the edge would lose pixels at each halving.
     bottom, right = image.shape[0] % 2, image.shape[1] % 2
     if bottom or right:
         image = cast(Pixels, cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE))
@@ -72,7 +72,7 @@ def _halve(image: Pixels) -> Pixels:
 
 
 def squares(boxes_xyxy: Floats, margin: float = 1.0) -> Floats:
-    """Return [N, 3] centre x, centre y and side of the squares around boxes [N, 4]: side = margin * longer side."""
+    """Return [N, 3], centre x, centre y, side, of the squares around boxes [N, 4]: margin * longer side."""
     width = boxes_xyxy[:, 2] - boxes_xyxy[:, 0]
     height = boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
     centre_x = (boxes_xyxy[:, 0] + boxes_xyxy[:, 2]) / 2
@@ -80,15 +80,14 @@ def squares(boxes_xyxy: Floats, margin: float = 1.0) -> Floats:
     return np.stack([centre_x, centre_y, np.maximum(width, height) * np.float32(margin)], axis=1)
 
 
-def crop_squares(
-    image: Pixels | Octaves, boxes_xyxy: npt.ArrayLike, size: int, margin: float = 1.0
-) -> Pixels:
+def crop_squares(image: Pixels | Octaves, boxes_xyxy: npt.ArrayLike, size: int, margin: float = 1.0) -> Pixels:
     """Cut the square around each box and scale it to `size`.
 
     image: uint8 RGB [H, W, 3], or the `Octaves` of it where several calls share one photo.
     boxes_xyxy: float [N, 4], pixels. margin: side of the square in units of the box's longer side.
-    Returns uint8 [N, size, size, 3] in the order of the boxes; `OUTSIDE` (127) where the square leaves the photo.
-    Sampling is bilinear, from halved copies where a square shrinks by two or more. Raises ValueError for other shapes.
+    Returns uint8 [N, size, size, 3] in the order of the boxes; `OUTSIDE` (127) where a square leaves the photo.
+    Sampling is bilinear, from halved copies where a square shrinks by two or more. Raises ValueError for pixels
+    of another shape or type.
     """
     octaves = image if isinstance(image, Octaves) else Octaves(image)
     boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
@@ -112,7 +111,7 @@ def _parts(rows: npt.NDArray[np.intp], length: int) -> Iterator[npt.NDArray[np.i
 
 
 def _sample(image: Pixels, where: Floats, size: int) -> Pixels:
-    """Sample squares [N, 3] from one image by one remap; the crops stand below each other in the destination."""
+    """Sample squares [N, 3] from one image by one remap; the crops stand below each other in its result."""
     steps = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size) - np.float32(0.5)
     # Half a pixel less, because cv2 counts from the middle of the first pixel and boxes count from its edge.
     x = where[:, 0:1] + steps * where[:, 2:3] - np.float32(0.5)

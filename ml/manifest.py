@@ -1,4 +1,4 @@
-"""Read the manifests beside the weights: what a model's inputs and outputs mean, and which bytes it consists of."""
+"""Read the manifests beside the weights: what inputs and outputs mean, and which bytes a model consists of."""
 
 import hashlib
 import json
@@ -93,16 +93,14 @@ class ClassifierManifest:
 
     @classmethod
     def load(cls, folder: Path = WEIGHTS) -> "ClassifierManifest":
-        """Read `classifier.json`. Raises WeightsError if it is missing, malformed or asks for an unknown layout."""
+        """Read `classifier.json`. Raises WeightsError if it is missing, malformed or of an unknown layout."""
         return _load(folder / CLASSIFIER, cls._parse)
 
     @classmethod
     def _parse(cls, folder: Path, values: Mapping[str, Any]) -> "ClassifierManifest":
         crops, logits = values["input"], values["output"]
         if (crops["layout"], crops["color"]) != ("NCHW", "RGB"):
-            raise ValueError(
-                f"input layout {crops['layout']} {crops['color']} is not the NCHW RGB that is supported"
-            )
+            raise ValueError(f"input layout {crops['layout']} {crops['color']} is not the NCHW RGB that is supported")
         manifest = cls(
             folder=folder,
             name=str(values["name"]),
@@ -145,7 +143,7 @@ def _load(path: Path, parse: Callable[[Path, Mapping[str, Any]], _T]) -> _T:
 
 
 def read_weights(path: Path, sha256: str) -> bytes:
-    """Return the file's bytes if they have this sha256. Raises WeightsError if they don't or the file is missing."""
+    """Return the file's bytes if they have this sha256. Raises WeightsError if not, or if there is no file."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -166,6 +164,6 @@ def _remedy(path: Path) -> str:
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    # The manifest names the sha256 of every weight file, so its own covers them; sorted keys and fixed spacing make it
-    # independent of how the JSON was laid out.
+    # The manifest names the sha256 of every weight file, so its own covers them; sorted keys and fixed spacing
+    # make it independent of how the JSON was laid out.
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -15,7 +15,7 @@ _ERRORS_ONLY = 3
 
 
 def choose_providers(requested: Sequence[str] | None) -> list[str]:
-    """List the execution providers to use: those requested, or CUDA where it can really run, and always the CPU.
+    """List the execution providers to use: those requested, or else CUDA where it really runs, and the CPU.
 
     Raises ProviderError, naming what is available, if a requested one cannot run here.
     """
@@ -26,9 +26,7 @@ def choose_providers(requested: Sequence[str] | None) -> list[str]:
         return [CUDA, CPU] if CUDA in available and cuda_runs() else [CPU]
     for name in requested:
         if name not in available:
-            raise ProviderError(
-                f"{name} is not part of the installed ONNX Runtime; it has {', '.join(available)}"
-            )
+            raise ProviderError(f"{name} is not part of the installed ONNX Runtime; it has {', '.join(available)}")
         if name == CUDA and not cuda_runs():
             raise ProviderError(
                 "CUDAExecutionProvider was asked for, but there is no CUDA device, or its libraries "
@@ -80,8 +78,8 @@ def _cuda_libraries_load() -> bool:
 
 
 def _preload_wheels(nvidia: Path) -> None:
-    # onnxruntime.preload_dlls prints a page of advice to stdout when one library is missing; it is called only where
-    # the wheels of the extra 'gpu' are.
+    # onnxruntime.preload_dlls prints a page of advice to stdout when one library is missing; it is called only
+    # where the wheels of the extra 'gpu' are.
     import onnxruntime
 
     if nvidia.is_dir() and hasattr(onnxruntime, "preload_dlls"):
@@ -91,8 +89,8 @@ def _preload_wheels(nvidia: Path) -> None:
 def make_session(model: Path | bytes, *, threads: int = 1, providers: Sequence[str] | None = None) -> Any:
     """Load a model for sequential runs with an explicit number of threads.
 
-    One thread by default: under load one thread per process gives the most photos per second. A session belongs to
-    the process that made it; its threads do not survive a fork.
+    One thread by default: under load one thread per process gives the most photos per second. A session belongs
+    to the process that made it; its threads do not survive a fork.
     """
     import onnxruntime
 

@@ -1,0 +1,132 @@
+"""Turn the bytes of a photo into upright RGB pixels, and refuse what is no photo or too much of one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError, features
+
+from ml.geometry import Pixels
+from ml.types import ImageError
+
+#: The only decoders that ever see foreign bytes; Pillow knows dozens more, made for files nobody uploads.
+#: JPEG stands for MPO too, the stereo format some phones write.
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
+MAX_PIXELS = 50_000_000
+
+# How a file of these formats begins: tells a damaged photo from something that never was one.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+_ORIENTATION_TAG = 0x0112
+# EXIF 2.32, tag 274: what to do so that row 0 is the top and column 0 the left.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Decoders report bad bytes by any of these; what is wrong with the program itself is none of them.
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
+
+
+def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Return the photo as uint8 RGB [height, width, 3], upright, without metadata.
+
+    Applies the EXIF orientation, lays transparency over white, keeps the high byte of 16-bit samples and takes the
+    first frame of an animation. The number of pixels is judged by the header, before anything is decompressed.
+    Raises ImageError: `empty_file`, `not_an_image`, `truncated_image`, `too_many_pixels`, `unreadable_file`.
+    """
+    with _opened(source) as file:
+        image = _identify(file)
+        if image.width * image.height > max_pixels:
+            raise _too_many(max_pixels)
+        try:
+            image.load()
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise _too_many(max_pixels) from None
+        except _DECODER_ERRORS as error:
+            raise ImageError("truncated_image", "the photo is cut short or damaged") from error
+        return np.array(_upright(_to_rgb(image), _orientation(image)))
+
+
+@contextmanager
+def _opened(source: bytes | Path) -> Iterator[IO[bytes]]:
+    if isinstance(source, Path):
+        try:
+            file: IO[bytes] = source.open("rb")
+        except OSError as error:
+            raise ImageError("unreadable_file", f"the file cannot be read: {error.strerror}") from error
+    else:
+        file = BytesIO(source)
+    with file:
+        yield file
+
+
+def _identify(file: IO[bytes]) -> Image.Image:
+    head = file.read(16)
+    if not head:
+        raise ImageError("empty_file", "the file is empty")
+    file.seek(0)
+    try:
+        return Image.open(file, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_many(MAX_PIXELS) from None
+    except _DECODER_ERRORS as error:
+        if _looks_like_a_photo(head) or not isinstance(error, UnidentifiedImageError):
+            raise ImageError("truncated_image", "the photo is cut short or damaged") from error
+        raise ImageError("not_an_image", f"the file is none of {', '.join(FORMATS)}") from error
+
+
+def _looks_like_a_photo(head: bytes) -> bool:
+    webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    avif = "AVIF" in FORMATS and head[4:12] in (b"ftypavif", b"ftypavis")
+    return webp or avif or head.startswith(_SIGNATURES)
+
+
+def _too_many(max_pixels: int) -> ImageError:
+    return ImageError("too_many_pixels", f"the photo has more than {max_pixels / 1e6:g} megapixels")
+
+
+def _orientation(image: Image.Image) -> int:
+    # Read after load(): PNG may keep EXIF behind the pixels, and for TIFF and AVIF Pillow has turned the photo and
+    # dropped the tag by then.
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODER_ERRORS:
+        return 1  # broken metadata is no reason to refuse good pixels
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_bytes(image)).convert("RGB")
+    try:
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        layered = image.convert("RGBA")
+    except ValueError as error:
+        raise ImageError("not_an_image", f"photos in the colour space {image.mode} are not supported") from error
+    paper = Image.new("RGB", image.size, "white")
+    paper.paste(layered, mask=layered.getchannel("A"))
+    return paper
+
+
+def _to_bytes(image: Image.Image) -> Pixels:
+    """Reduce wide gray samples to bytes: integers are 16-bit, floats are 0..1 or else 0..255."""
+    samples = np.asarray(image)
+    if image.mode == "F":
+        finite = np.nan_to_num(samples)
+        top = 1.0 if finite.max(initial=0.0) <= 1.0 else 255.0
+        return np.asarray(np.clip(finite, 0, top) * (255.0 / top), np.uint8)
+    return np.asarray(np.clip(samples, 0, 65535) >> 8, np.uint8)
