@@ -28,9 +28,7 @@ def ensure(var: Path, *, durable: bool = True) -> Services:
     """Return servers that answer, started if need be; without ``durable`` a power cut may spoil new data."""
     var = var.resolve()
     with ThreadPoolExecutor(len(KINDS)) as pool:
-        urls = pool.map(
-            lambda kind: None if given(kind.variable) else hold.take(kind, var, durable=durable), KINDS
-        )
+        urls = pool.map(lambda kind: None if given(kind.variable) else hold.take(kind, var, durable=durable), KINDS)
         return _services(list(urls))
 
 
@@ -79,7 +77,5 @@ def _each(action: "hold.Action", var: Path) -> None:
 
 def _services(urls: list[str | None]) -> Services:
     """Fill in the addresses that the environment gives; one given by file stays in its file."""
-    database, broker = (
-        url or os.environ.get(kind.variable, "") for kind, url in zip(KINDS, urls, strict=True)
-    )
+    database, broker = (url or os.environ.get(kind.variable, "") for kind, url in zip(KINDS, urls, strict=True))
     return Services(database, broker)

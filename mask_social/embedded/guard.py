@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 SETTLED_SECONDS = 5.0  # a server that lived this long was well; its death is a new story
-QUICK_DEATHS = 6  # a killed PostgreSQL leaves backends that block its successor for a moment
+QUICK_DEATHS = 5  # a killed PostgreSQL leaves backends that block its successor for a moment
 PR_SET_PDEATHSIG = 1
 
 
@@ -63,8 +63,7 @@ class Guard:
             waker = self._signals()
             listener = self._listen()
             self._start_server()
-            self._hold(socket.socket(fileno=os.dup(0)))
-            os.set_blocking(waker, False)
+            self._hold(self._first_holder())
             while not self.leaving and self.deaths < QUICK_DEATHS:
                 for key, _ in self.selector.select(self._patience()):
                     if key.fileobj is listener:
@@ -76,8 +75,11 @@ class Guard:
                         self._hear(key.fileobj)
                 self._mind_server()
             listener.close()  # from here on a newcomer is refused, and starts a server of its own
-            Path(self.spec["control"]).unlink(missing_ok=True)
+            control = Path(self.spec["control"])
+            control.unlink(missing_ok=True)
             self._stop_server()
+            with contextlib.suppress(OSError):
+                control.parent.rmdir()
             return 1 if self.deaths >= QUICK_DEATHS else 0
         finally:
             os.close(lock)
@@ -85,6 +87,7 @@ class Guard:
     def _signals(self) -> int:
         """Turn signals into readiness of a pipe: SIGTERM stops, SIGCHLD only wakes."""
         read_end, write_end = os.pipe()
+        os.set_blocking(read_end, False)
         os.set_blocking(write_end, False)
         signal.set_wakeup_fd(write_end)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -102,6 +105,13 @@ class Guard:
         listener.listen(16)
         self.selector.register(listener, selectors.EVENT_READ)
         return listener
+
+    def _first_holder(self) -> socket.socket:
+        """Take standard input for it, so that closing it closes it."""
+        holder = socket.socket(fileno=os.dup(0))
+        with Path(os.devnull).open() as nothing:
+            os.dup2(nothing.fileno(), 0)
+        return holder
 
     def _hold(self, holder: socket.socket) -> None:
         self.holders.add(holder)
@@ -130,9 +140,7 @@ class Guard:
         return None if self.start_at is None else max(0.0, self.start_at - time.monotonic())
 
     def _start_server(self) -> None:
-        account = {}
-        if self.spec["uid"] is not None:
-            account = {"user": self.spec["uid"], "group": self.spec["gid"], "extra_groups": []}
+        other = self.spec["uid"] is not None
         log = os.open(self.spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self.server = subprocess.Popen(  # noqa: S603 - the command is the one our own process wrote
@@ -142,8 +150,10 @@ class Guard:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=self.hook,  # noqa: PLW1509 - this process has one thread
-                **account,
+                preexec_fn=self.hook,  # safe: this process has one thread
+                user=self.spec["uid"] if other else None,
+                group=self.spec["gid"] if other else None,
+                extra_groups=[] if other else None,
             )
         finally:
             os.close(log)

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
+
+import psutil
 
 from mask_social.embedded.base import Program, Service, ServicesError
 
@@ -20,8 +24,21 @@ PATIENCE_SECONDS = 30.0  # recovery after a crash replays the log
 POLL_SECONDS = 0.01
 LOG_BYTES = 5_000_000
 
-type_of_action = Callable[[Service, Path], None]
-Action = type_of_action
+Action = Callable[[Service, Path], None]
+
+
+class Spec(TypedDict):
+    """What guard.py reads."""
+
+    url: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    log: str
+    control: str
+    stop: list[tuple[int, float]]
+    uid: int | None
+    gid: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +56,27 @@ def take(service: Service, var: Path, *, durable: bool) -> str:
     try:
         home = service.home(var)
         with _one_at_a_time(home):
-            held = _holds.get(home)
-            if held is not None and _alive(home):
-                return _await_ready(service, home, held)
-            hold = _attach(home) or _start(service, home, durable=durable)
-            with _lock:
-                _holds[home] = hold
-            return _await_ready(service, home, hold)
+            try:
+                return _take(service, home, durable=durable)
+            except ServicesError as error:
+                if "in use" not in str(error):
+                    raise
+                return _take(service, home, durable=durable)  # somebody took the port that was free
     except PermissionError as error:
         raise ServicesError(
             f"{error.filename} belongs to another user: run as that user, or set MASK_SOCIAL_VAR to a folder of yours."
         ) from error
+    except OSError as error:
+        raise ServicesError(f"The embedded {service.name} cannot work in {var}: {error}.") from error
+
+
+def _take(service: Service, home: Path, *, durable: bool) -> str:
+    hold = _holds.get(home)
+    if hold is None or _hung_up(hold.connection):
+        hold = _attach(home) or _start(service, home, durable=durable)
+        with _lock:
+            _holds[home] = hold
+    return _await_ready(service, home, hold)
 
 
 def look(service: Service, var: Path) -> str | None:
@@ -119,9 +146,7 @@ def _attach(home: Path) -> Hold | None:
             pass
         connection.close()
         if time.monotonic() > deadline:
-            raise ServicesError(
-                f"The {home.name} of {home.parent} is being stopped by another process; try again."
-            )
+            raise ServicesError(f"The {home.name} of {home.parent} is being stopped by another process; try again.")
         time.sleep(POLL_SECONDS)
     return None
 
@@ -140,7 +165,7 @@ def _start(service: Service, home: Path, *, durable: bool) -> Hold:
         subprocess.run(  # noqa: S603 - our own script
             [sys.executable, "-I", "-S", str(GUARD), str(home)],
             cwd="/",
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C in the terminal must not reach the databases before the app has stopped
@@ -175,19 +200,19 @@ def _hung_up(connection: socket.socket) -> bool:
 
 
 def _end_orphan(home: Path) -> None:
-    """End the server of a guard that was killed, where the system did not do it."""
-    import psutil
-
+    """End the server of a guard that was killed, where the system did not do it, and drop their sockets."""
     try:
         spec = _spec(home)
         server = psutil.Process(json.loads((home / "guard.json").read_text())["server"])
-        if server.cmdline()[: len(spec["argv"])] == spec["argv"] or spec["argv"][0] == server.exe():
+        if server.exe() == os.path.realpath(spec["argv"][0]):
             server.send_signal(spec["stop"][0][0])
-            server.wait(10)
-    except psutil.TimeoutExpired:
-        server.kill()
-    except (OSError, ValueError, KeyError, psutil.Error):
-        return
+            server.wait(PATIENCE_SECONDS)
+    except (OSError, ValueError, KeyError, psutil.NoSuchProcess, psutil.AccessDenied):
+        pass
+    except psutil.TimeoutExpired as error:
+        raise ServicesError(f"A {home.name} without a guard does not end: {error}.") from error
+    with contextlib.suppress(OSError, ValueError):
+        shutil.rmtree(Path(_spec(home)["control"]).parent, ignore_errors=True)
 
 
 def _await_end(home: Path) -> None:
@@ -205,14 +230,14 @@ def _failure(service: Service, home: Path) -> str:
 
 
 def _write_spec(home: Path, program: Program, log: Path) -> None:
-    spec = {
+    spec: Spec = {
         "url": program.url,
         "argv": list(program.argv),
         "env": dict(program.env),
         "cwd": "/",
         "log": str(log),
         "control": str(program.sockets / "guard.sock"),
-        "stop": [[int(number), seconds] for number, seconds in program.stop],
+        "stop": [(int(number), seconds) for number, seconds in program.stop],
         "uid": program.account.uid if program.account else None,
         "gid": program.account.gid if program.account else None,
     }
@@ -223,5 +248,34 @@ def _write_spec(home: Path, program: Program, log: Path) -> None:
     draft.replace(home / "spec.json")
 
 
-def _spec(home: Path) -> dict[str, object] | "SpecDict":
-    return json.loads((home / "spec.json").read_text())
+def _spec(home: Path) -> Spec:
+    spec: Spec = json.loads((home / "spec.json").read_text())
+    return spec
+
+
+def _address(home: Path) -> str | None:
+    try:
+        return _spec(home)["url"]
+    except (OSError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Let one thread of one process attach or start at a time."""
+    descriptor = os.open(home / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _forget_in_child() -> None:
+    """Drop what a fork copied: a child must not keep the servers alive after its parent was killed."""
+    for hold in _holds.values():
+        hold.connection.close()
+    _holds.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

