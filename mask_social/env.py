@@ -17,7 +17,7 @@ def var_directory(base: Path) -> Path:
 
 def positive(name: str, default: float) -> float:
     """Read a number above zero."""
-    value = env.float(name, default=default)
+    value = float(env.float(name, default=default))
     if not value > 0:
         raise ImproperlyConfigured(f"{name} must be above zero, got {value}.")
     return value

@@ -87,7 +87,8 @@ class ProblemSerializer(serializers.Serializer[Problem]):
     status = serializers.IntegerField()
     code = serializers.CharField(help_text="stable; docs/api.md lists them")
     detail = serializers.CharField()
-    errors = ProblemItemSerializer(many=True, required=False)
+    # DRF takes declared fields out of the class, so its own `errors` property stays.
+    errors = ProblemItemSerializer(many=True, required=False)  # type: ignore[assignment]
 
 
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response | None:

@@ -44,13 +44,14 @@ class Scene:
 
     def finished_post(self, post_id: str) -> dict[str, Any]:
         """Wait until nothing more will come of a post."""
-        return eventually(
+        found: dict[str, Any] = eventually(
             lambda: (
                 (post := self.client.wait_for_post(post_id))
                 and (post["status"] == "failed" or post["rewards"] is not None)
                 and post
             )
         )
+        return found
 
 
 def eventually(check: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:

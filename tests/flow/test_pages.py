@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -61,6 +62,12 @@ def wait_for(browser: webdriver.Chrome, selector: str) -> WebElement:
     return WebDriverWait(browser, 20).until(lambda driver: driver.find_element(By.CSS_SELECTOR, selector))
 
 
+def log_of(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    """Return what the browser logged since the last call."""
+    entries: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]  # selenium leaves it untyped
+    return entries
+
+
 def shoot(browser: webdriver.Chrome, name: str) -> None:
     """Leave a picture for whoever wants to look, where $SCREENSHOTS says."""
     if folder := os.environ.get("SCREENSHOTS"):
@@ -96,15 +103,15 @@ def test_the_programme_manager_sees_how_much_of_the_budget_is_left(scene: Scene,
 
 
 def test_the_api_pages_load_without_asking_anybody_else(scene: Scene, browser: webdriver.Chrome) -> None:
-    browser.get_log("performance")  # what came before
+    log_of(browser, "performance")  # what came before
     browser.get(f"{scene.stack.url}/api/docs")
     wait_for(browser, ".opblock")
     shoot(browser, "docs")
 
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    messages = [json.loads(entry["message"])["message"] for entry in log_of(browser, "performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     elsewhere = [url for url in asked if not url.startswith((scene.stack.url, "data:", "blob:"))]
     assert asked
     assert elsewhere == []
-    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    severe = [entry for entry in log_of(browser, "browser") if entry["level"] == "SEVERE"]
     assert severe == []

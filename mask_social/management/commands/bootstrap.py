@@ -55,5 +55,4 @@ def _ensure_key(slug: str, *, always: bool) -> str | None:
     platform, _ = Platform.objects.get_or_create(slug=slug, defaults={"name": slug.capitalize()})
     if not always and platform.api_keys.filter(revoked_at=None).exists():
         return None
-    _, plaintext = api_keys.issue_key(platform, name="bootstrap", scopes=ApiKey.Scope.values)
-    return plaintext
+    return api_keys.issue_key(platform, name="bootstrap", scopes=ApiKey.Scope.values).plaintext
