@@ -3,296 +3,573 @@
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.utils.timezone
-import moderation.models
 import pgtrigger.compiler
 import pgtrigger.migrations
 from django.db import migrations, models
 
+import moderation.models
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Photo',
+            name="Photo",
             fields=[
-                ('id', moderation.models.IdField(default=moderation.models.new_photo_id, editable=False, max_length=32, primary_key=True, serialize=False)),
-                ('position', models.PositiveSmallIntegerField()),
-                ('file', models.FileField(max_length=200, upload_to='')),
-                ('digest', models.CharField(max_length=64)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('size', models.PositiveIntegerField(help_text='bytes of the stored file')),
-                ('original_format', models.CharField(max_length=8)),
-                ('source_url', models.URLField(blank=True, max_length=2000)),
+                (
+                    "id",
+                    moderation.models.IdField(
+                        default=moderation.models.new_photo_id,
+                        editable=False,
+                        max_length=32,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("position", models.PositiveSmallIntegerField()),
+                ("file", models.FileField(max_length=200, upload_to="")),
+                ("digest", models.CharField(max_length=64)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("size", models.PositiveIntegerField(help_text="bytes of the stored file")),
+                ("original_format", models.CharField(max_length=8)),
+                ("source_url", models.URLField(blank=True, max_length=2000)),
             ],
             options={
-                'ordering': ('post', 'position'),
+                "ordering": ("post", "position"),
             },
         ),
         migrations.CreateModel(
-            name='Platform',
+            name="Platform",
             fields=[
-                ('id', moderation.models.IdField(default=moderation.models.new_platform_id, editable=False, max_length=32, primary_key=True, serialize=False)),
-                ('slug', models.SlugField(unique=True)),
-                ('name', models.CharField(max_length=200)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    moderation.models.IdField(
+                        default=moderation.models.new_platform_id,
+                        editable=False,
+                        max_length=32,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("slug", models.SlugField(unique=True)),
+                ("name", models.CharField(max_length=200)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
-                'ordering': ('slug',),
+                "ordering": ("slug",),
             },
         ),
         migrations.CreateModel(
-            name='Analysis',
+            name="Analysis",
             fields=[
-                ('photo', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='analysis', serialize=False, to='moderation.photo')),
-                ('status', models.CharField(choices=[('pending', 'waiting for a worker'), ('running', 'claimed by a worker'), ('done', 'faces are known'), ('failed', 'given up')], default='pending', max_length=16)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('token', models.UUIDField(blank=True, null=True)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('requeue_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('queued_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('decode_ms', models.FloatField(blank=True, null=True)),
-                ('detect_ms', models.FloatField(blank=True, null=True)),
-                ('classify_ms', models.FloatField(blank=True, null=True)),
-                ('detector_digest', models.CharField(blank=True, max_length=64)),
-                ('classifier_digest', models.CharField(blank=True, max_length=64)),
-                ('failure_code', models.CharField(blank=True, max_length=40)),
-                ('failure_detail', models.TextField(blank=True)),
+                (
+                    "photo",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="analysis",
+                        serialize=False,
+                        to="moderation.photo",
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "waiting for a worker"),
+                            ("running", "claimed by a worker"),
+                            ("done", "faces are known"),
+                            ("failed", "given up"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("token", models.UUIDField(blank=True, null=True)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("requeue_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("decode_ms", models.FloatField(blank=True, null=True)),
+                ("detect_ms", models.FloatField(blank=True, null=True)),
+                ("classify_ms", models.FloatField(blank=True, null=True)),
+                ("detector_digest", models.CharField(blank=True, max_length=64)),
+                ("classifier_digest", models.CharField(blank=True, max_length=64)),
+                ("failure_code", models.CharField(blank=True, max_length=40)),
+                ("failure_detail", models.TextField(blank=True)),
             ],
             options={
-                'verbose_name_plural': 'analyses',
+                "verbose_name_plural": "analyses",
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('locked_until', models.DateTimeField()),
-                ('response_status', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('response_body', models.JSONField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('platform', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='moderation.platform')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=255)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("locked_until", models.DateTimeField()),
+                ("response_status", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("response_body", models.JSONField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("platform", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to="moderation.platform")),
             ],
         ),
         migrations.CreateModel(
-            name='Author',
+            name="Author",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('external_id', models.CharField(max_length=128)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('platform', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='authors', to='moderation.platform')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("external_id", models.CharField(max_length=128)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "platform",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="authors", to="moderation.platform"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100)),
-                ('prefix', models.CharField(editable=False, max_length=16)),
-                ('digest', models.CharField(editable=False, max_length=64, unique=True)),
-                ('scopes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('posts:write', 'send and withdraw posts'), ('posts:read', 'read posts and authors'), ('feed:rank', 'rank a feed'), ('events:read', 'read events'), ('webhooks:manage', 'manage webhook endpoints'), ('campaigns:read', 'read campaigns')], max_length=32), size=None)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('platform', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_keys', to='moderation.platform')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100)),
+                ("prefix", models.CharField(editable=False, max_length=16)),
+                ("digest", models.CharField(editable=False, max_length=64, unique=True)),
+                (
+                    "scopes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(
+                            choices=[
+                                ("posts:write", "send and withdraw posts"),
+                                ("posts:read", "read posts and authors"),
+                                ("feed:rank", "rank a feed"),
+                                ("events:read", "read events"),
+                                ("webhooks:manage", "manage webhook endpoints"),
+                                ("campaigns:read", "read campaigns"),
+                            ],
+                            max_length=32,
+                        ),
+                        size=None,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "platform",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="api_keys", to="moderation.platform"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='Policy',
+            name="Policy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.PositiveIntegerField()),
-                ('rule', models.CharField(choices=[('all', 'every face that counts wears a mask'), ('any', 'at least one does'), ('majority', 'more than half do')], default='all', max_length=16)),
-                ('min_face_score', models.FloatField(default=0.6)),
-                ('min_face_ratio', models.FloatField(default=0.3)),
-                ('mask_sure', models.FloatField(default=0.7)),
-                ('mask_likely', models.FloatField(default=0.3)),
-                ('no_mask_sure', models.FloatField(default=0.6)),
-                ('no_mask_likely', models.FloatField(default=0.3)),
-                ('incorrect_sure', models.FloatField(default=0.6)),
-                ('incorrect_likely', models.FloatField(default=0.3)),
-                ('occluded_sure', models.FloatField(default=0.6)),
-                ('occluded_likely', models.FloatField(default=0.3)),
-                ('note', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('platform', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='policies', to='moderation.platform')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("version", models.PositiveIntegerField()),
+                (
+                    "rule",
+                    models.CharField(
+                        choices=[
+                            ("all", "every face that counts wears a mask"),
+                            ("any", "at least one does"),
+                            ("majority", "more than half do"),
+                        ],
+                        default="all",
+                        max_length=16,
+                    ),
+                ),
+                ("min_face_score", models.FloatField(default=0.6)),
+                ("min_face_ratio", models.FloatField(default=0.3)),
+                ("mask_sure", models.FloatField(default=0.7)),
+                ("mask_likely", models.FloatField(default=0.3)),
+                ("no_mask_sure", models.FloatField(default=0.6)),
+                ("no_mask_likely", models.FloatField(default=0.3)),
+                ("incorrect_sure", models.FloatField(default=0.6)),
+                ("incorrect_likely", models.FloatField(default=0.3)),
+                ("occluded_sure", models.FloatField(default=0.6)),
+                ("occluded_likely", models.FloatField(default=0.3)),
+                ("note", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "platform",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="policies",
+                        to="moderation.platform",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'policies',
-                'ordering': ('-version',),
+                "verbose_name_plural": "policies",
+                "ordering": ("-version",),
             },
         ),
         migrations.CreateModel(
-            name='Post',
+            name="Post",
             fields=[
-                ('id', moderation.models.IdField(default=moderation.models.new_post_id, editable=False, max_length=32, primary_key=True, serialize=False)),
-                ('caption', models.TextField(blank=True, max_length=2200)),
-                ('region', models.CharField(blank=True, max_length=6)),
-                ('status', models.CharField(choices=[('pending', 'waiting for its photos to be analyzed'), ('analyzed', 'a verdict was reached'), ('failed', 'a photo could not be analyzed'), ('withdrawn', 'taken back by the platform')], default='pending', max_length=16)),
-                ('received_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('completed_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('author', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='posts', to='moderation.author')),
-                ('platform', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='posts', to='moderation.platform')),
+                (
+                    "id",
+                    moderation.models.IdField(
+                        default=moderation.models.new_post_id,
+                        editable=False,
+                        max_length=32,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("caption", models.TextField(blank=True, max_length=2200)),
+                ("region", models.CharField(blank=True, max_length=6)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "waiting for its photos to be analyzed"),
+                            ("analyzed", "a verdict was reached"),
+                            ("failed", "a photo could not be analyzed"),
+                            ("withdrawn", "taken back by the platform"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("received_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("completed_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="posts", to="moderation.author"
+                    ),
+                ),
+                (
+                    "platform",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="posts", to="moderation.platform"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.AddField(
-            model_name='photo',
-            name='post',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='photos', to='moderation.post'),
+            model_name="photo",
+            name="post",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="photos", to="moderation.post"
+            ),
         ),
         migrations.CreateModel(
-            name='Verdict',
+            name="Verdict",
             fields=[
-                ('id', moderation.models.IdField(default=moderation.models.new_verdict_id, editable=False, max_length=32, primary_key=True, serialize=False)),
-                ('sequence', models.PositiveIntegerField()),
-                ('outcome', models.CharField(choices=[('masked', 'masked'), ('unmasked', 'unmasked'), ('incorrect', 'worn incorrectly'), ('partly_masked', 'partly masked'), ('no_face', 'no face'), ('uncertain', 'uncertain')], max_length=16)),
-                ('source', models.CharField(choices=[('model', 'model'), ('reviewer', 'reviewer'), ('appeal', 'appeal'), ('reevaluation', 're-evaluation')], max_length=16)),
-                ('detector_digest', models.CharField(max_length=64)),
-                ('classifier_digest', models.CharField(max_length=64)),
-                ('photo_digests', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=64), size=None)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='verdicts', to='moderation.policy')),
-                ('post', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='verdicts', to='moderation.post')),
+                (
+                    "id",
+                    moderation.models.IdField(
+                        default=moderation.models.new_verdict_id,
+                        editable=False,
+                        max_length=32,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("sequence", models.PositiveIntegerField()),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("masked", "masked"),
+                            ("unmasked", "unmasked"),
+                            ("incorrect", "worn incorrectly"),
+                            ("partly_masked", "partly masked"),
+                            ("no_face", "no face"),
+                            ("uncertain", "uncertain"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("model", "model"),
+                            ("reviewer", "reviewer"),
+                            ("appeal", "appeal"),
+                            ("reevaluation", "re-evaluation"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("detector_digest", models.CharField(max_length=64)),
+                ("classifier_digest", models.CharField(max_length=64)),
+                (
+                    "photo_digests",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=64), size=None),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="verdicts", to="moderation.policy"
+                    ),
+                ),
+                (
+                    "post",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="verdicts", to="moderation.post"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('post', '-sequence'),
+                "ordering": ("post", "-sequence"),
             },
         ),
         migrations.CreateModel(
-            name='Face',
+            name="Face",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField()),
-                ('x1', models.FloatField()),
-                ('y1', models.FloatField()),
-                ('x2', models.FloatField()),
-                ('y2', models.FloatField()),
-                ('score', models.FloatField()),
-                ('mask', models.FloatField()),
-                ('no_mask', models.FloatField()),
-                ('incorrect', models.FloatField()),
-                ('occluded', models.FloatField()),
-                ('analysis', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='faces', to='moderation.analysis')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField()),
+                ("x1", models.FloatField()),
+                ("y1", models.FloatField()),
+                ("x2", models.FloatField()),
+                ("y2", models.FloatField()),
+                ("score", models.FloatField()),
+                ("mask", models.FloatField()),
+                ("no_mask", models.FloatField()),
+                ("incorrect", models.FloatField()),
+                ("occluded", models.FloatField()),
+                (
+                    "analysis",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="faces", to="moderation.analysis"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('analysis', 'position'),
+                "ordering": ("analysis", "position"),
             },
         ),
         migrations.AddIndex(
-            model_name='analysis',
-            index=models.Index(condition=models.Q(('status__in', ['pending', 'running'])), fields=['requeue_at'], name='analysis_unfinished'),
+            model_name="analysis",
+            index=models.Index(
+                condition=models.Q(("status__in", ["pending", "running"])),
+                fields=["requeue_at"],
+                name="analysis_unfinished",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='analysis',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', False), ('status', 'running'), ('token__isnull', False)), models.Q(models.Q(('status', 'running'), _negated=True), ('lease_expires_at__isnull', True), ('token__isnull', True)), _connector='OR'), name='analysis_lease_while_running'),
+            model_name="analysis",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("lease_expires_at__isnull", False), ("status", "running"), ("token__isnull", False)),
+                    models.Q(
+                        models.Q(("status", "running"), _negated=True),
+                        ("lease_expires_at__isnull", True),
+                        ("token__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="analysis_lease_while_running",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='analysis',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'done'), _negated=True), models.Q(('finished_at__isnull', False), models.Q(('detector_digest', ''), _negated=True), models.Q(('classifier_digest', ''), _negated=True)), _connector='OR'), name='analysis_done_is_whole'),
+            model_name="analysis",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "done"), _negated=True),
+                    models.Q(
+                        ("finished_at__isnull", False),
+                        models.Q(("detector_digest", ""), _negated=True),
+                        models.Q(("classifier_digest", ""), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="analysis_done_is_whole",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='analysis',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'failed'), _negated=True), models.Q(('finished_at__isnull', False), models.Q(('failure_code', ''), _negated=True)), _connector='OR'), name='analysis_failed_says_why'),
+            model_name="analysis",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "failed"), _negated=True),
+                    models.Q(("finished_at__isnull", False), models.Q(("failure_code", ""), _negated=True)),
+                    _connector="OR",
+                ),
+                name="analysis_failed_says_why",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='idempotencykey',
-            constraint=models.UniqueConstraint(fields=('platform', 'key'), name='idempotency_key_once_per_platform'),
+            model_name="idempotencykey",
+            constraint=models.UniqueConstraint(fields=("platform", "key"), name="idempotency_key_once_per_platform"),
         ),
         migrations.AddConstraint(
-            model_name='idempotencykey',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('response_body__isnull', True), ('response_status__isnull', True)), models.Q(('response_body__isnull', False), ('response_status__isnull', False)), _connector='OR'), name='idempotency_answer_is_whole'),
+            model_name="idempotencykey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("response_body__isnull", True), ("response_status__isnull", True)),
+                    models.Q(("response_body__isnull", False), ("response_status__isnull", False)),
+                    _connector="OR",
+                ),
+                name="idempotency_answer_is_whole",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='author',
-            constraint=models.UniqueConstraint(fields=('platform', 'external_id'), name='author_once_per_platform'),
+            model_name="author",
+            constraint=models.UniqueConstraint(fields=("platform", "external_id"), name="author_once_per_platform"),
         ),
         migrations.AddConstraint(
-            model_name='author',
-            constraint=models.CheckConstraint(condition=models.Q(('external_id', ''), _negated=True), name='author_has_an_external_id'),
+            model_name="author",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("external_id", ""), _negated=True), name="author_has_an_external_id"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.CheckConstraint(condition=models.Q(('scopes__len__gt', 0)), name='api_key_has_a_scope'),
+            model_name="apikey",
+            constraint=models.CheckConstraint(condition=models.Q(("scopes__len__gt", 0)), name="api_key_has_a_scope"),
         ),
         migrations.AddConstraint(
-            model_name='policy',
-            constraint=models.UniqueConstraint(fields=('platform', 'version'), name='policy_version_once', nulls_distinct=False),
+            model_name="policy",
+            constraint=models.UniqueConstraint(
+                fields=("platform", "version"), name="policy_version_once", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='policy',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('mask_likely__gte', 0), ('mask_likely__lte', models.F('mask_sure')), ('mask_sure__lte', 1)), models.Q(('no_mask_likely__gte', 0), ('no_mask_likely__lte', models.F('no_mask_sure')), ('no_mask_sure__lte', 1)), models.Q(('incorrect_likely__gte', 0), ('incorrect_likely__lte', models.F('incorrect_sure')), ('incorrect_sure__lte', 1)), models.Q(('occluded_likely__gte', 0), ('occluded_likely__lte', models.F('occluded_sure')), ('occluded_sure__lte', 1))), name='policy_thresholds_in_order'),
+            model_name="policy",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("mask_likely__gte", 0), ("mask_likely__lte", models.F("mask_sure")), ("mask_sure__lte", 1)
+                    ),
+                    models.Q(
+                        ("no_mask_likely__gte", 0),
+                        ("no_mask_likely__lte", models.F("no_mask_sure")),
+                        ("no_mask_sure__lte", 1),
+                    ),
+                    models.Q(
+                        ("incorrect_likely__gte", 0),
+                        ("incorrect_likely__lte", models.F("incorrect_sure")),
+                        ("incorrect_sure__lte", 1),
+                    ),
+                    models.Q(
+                        ("occluded_likely__gte", 0),
+                        ("occluded_likely__lte", models.F("occluded_sure")),
+                        ("occluded_sure__lte", 1),
+                    ),
+                ),
+                name="policy_thresholds_in_order",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='policy',
-            constraint=models.CheckConstraint(condition=models.Q(('min_face_ratio__range', (0, 1)), ('min_face_score__range', (0, 1))), name='policy_shares_between_0_and_1'),
+            model_name="policy",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("min_face_ratio__range", (0, 1)), ("min_face_score__range", (0, 1))),
+                name="policy_shares_between_0_and_1",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='policy',
-            trigger=pgtrigger.compiler.Trigger(name='policy_is_never_edited', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='a6be6ba8c29d47e130c0a18ba8af8d6bc67009ce', operation='UPDATE', pgid='pgtrigger_policy_is_never_edited_a49bd', table='moderation_policy', when='BEFORE')),
+            model_name="policy",
+            trigger=pgtrigger.compiler.Trigger(
+                name="policy_is_never_edited",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="a6be6ba8c29d47e130c0a18ba8af8d6bc67009ce",
+                    operation="UPDATE",
+                    pgid="pgtrigger_policy_is_never_edited_a49bd",
+                    table="moderation_policy",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddIndex(
-            model_name='post',
-            index=models.Index(fields=['platform', '-id'], name='post_by_platform'),
+            model_name="post",
+            index=models.Index(fields=["platform", "-id"], name="post_by_platform"),
         ),
         migrations.AddIndex(
-            model_name='post',
-            index=models.Index(fields=['author', '-id'], name='post_by_author'),
+            model_name="post",
+            index=models.Index(fields=["author", "-id"], name="post_by_author"),
         ),
         migrations.AddConstraint(
-            model_name='post',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('completed_at__isnull', True), ('status', 'pending')), models.Q(models.Q(('status', 'pending'), _negated=True), ('completed_at__isnull', False)), _connector='OR'), name='post_completed_unless_pending'),
+            model_name="post",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("completed_at__isnull", True), ("status", "pending")),
+                    models.Q(models.Q(("status", "pending"), _negated=True), ("completed_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="post_completed_unless_pending",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='photo',
-            constraint=models.UniqueConstraint(fields=('post', 'position'), name='photo_once_per_position'),
+            model_name="photo",
+            constraint=models.UniqueConstraint(fields=("post", "position"), name="photo_once_per_position"),
         ),
         migrations.AddConstraint(
-            model_name='photo',
-            constraint=models.CheckConstraint(condition=models.Q(('position__lt', 10)), name='photo_position_below_10'),
+            model_name="photo",
+            constraint=models.CheckConstraint(condition=models.Q(("position__lt", 10)), name="photo_position_below_10"),
         ),
         migrations.AddConstraint(
-            model_name='photo',
-            constraint=models.CheckConstraint(condition=models.Q(('height__gt', 0), ('width__gt', 0)), name='photo_has_pixels'),
+            model_name="photo",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("height__gt", 0), ("width__gt", 0)), name="photo_has_pixels"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.UniqueConstraint(fields=('post', 'sequence'), name='verdict_once_per_sequence'),
+            model_name="verdict",
+            constraint=models.UniqueConstraint(fields=("post", "sequence"), name="verdict_once_per_sequence"),
         ),
         migrations.AddConstraint(
-            model_name='verdict',
-            constraint=models.CheckConstraint(condition=models.Q(('sequence__gte', 1)), name='verdict_sequence_from_1'),
+            model_name="verdict",
+            constraint=models.CheckConstraint(condition=models.Q(("sequence__gte", 1)), name="verdict_sequence_from_1"),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='verdict',
-            trigger=pgtrigger.compiler.Trigger(name='verdict_is_never_edited', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='71dbfa505ba334c720e896ec69de52bb3784b144', operation='UPDATE', pgid='pgtrigger_verdict_is_never_edited_b0245', table='moderation_verdict', when='BEFORE')),
+            model_name="verdict",
+            trigger=pgtrigger.compiler.Trigger(
+                name="verdict_is_never_edited",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="71dbfa505ba334c720e896ec69de52bb3784b144",
+                    operation="UPDATE",
+                    pgid="pgtrigger_verdict_is_never_edited_b0245",
+                    table="moderation_verdict",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='face',
-            constraint=models.UniqueConstraint(fields=('analysis', 'position'), name='face_once_per_position'),
+            model_name="face",
+            constraint=models.UniqueConstraint(fields=("analysis", "position"), name="face_once_per_position"),
         ),
         migrations.AddConstraint(
-            model_name='face',
-            constraint=models.CheckConstraint(condition=models.Q(('x2__gt', models.F('x1')), ('y2__gt', models.F('y1'))), name='face_box_has_area'),
+            model_name="face",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("x2__gt", models.F("x1")), ("y2__gt", models.F("y1"))), name="face_box_has_area"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='face',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('score__range', (0, 1))), models.Q(('mask__range', (0, 1))), models.Q(('no_mask__range', (0, 1))), models.Q(('incorrect__range', (0, 1))), models.Q(('occluded__range', (0, 1)))), name='face_values_between_0_and_1'),
+            model_name="face",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("score__range", (0, 1))),
+                    models.Q(("mask__range", (0, 1))),
+                    models.Q(("no_mask__range", (0, 1))),
+                    models.Q(("incorrect__range", (0, 1))),
+                    models.Q(("occluded__range", (0, 1))),
+                ),
+                name="face_values_between_0_and_1",
+            ),
         ),
     ]

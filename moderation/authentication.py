@@ -1,0 +1,77 @@
+"""Who calls: a platform, by the API key it bears."""
+
+import re
+from datetime import timedelta
+from http import HTTPStatus
+
+from django.db.models import Q
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.request import Request
+
+from mask_social.errors import ApiError
+from moderation.api_keys import digest
+from moderation.models import ApiKey, Platform
+
+_FORM = re.compile(rb"msk_[A-Za-z0-9_-]{43}")
+# A write per request would make the row of a busy key a bottleneck.
+_LAST_USED_PRECISION = timedelta(minutes=1)
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """Read ``Authorization: Bearer msk_…``; request.user is then the Platform and request.auth the ApiKey."""
+
+    def authenticate(self, request: Request) -> tuple[Platform, ApiKey]:
+        """Return whom the key belongs to, or say what is wrong with it."""
+        scheme, _, token = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise exceptions.NotAuthenticated("Send an API key: Authorization: Bearer msk_…", code="missing_api_key")
+        token = token.strip()
+        if not _FORM.fullmatch(token):
+            raise exceptions.AuthenticationFailed("This is no API key of ours.", code="invalid_api_key")
+        api_key = ApiKey.objects.select_related("platform").filter(digest=digest(token.decode("ascii"))).first()
+        if api_key is None:
+            raise exceptions.AuthenticationFailed("This is no API key of ours.", code="invalid_api_key")
+        if api_key.revoked_at is not None:
+            raise exceptions.AuthenticationFailed("This API key has been revoked.", code="revoked_api_key")
+        if not api_key.platform.is_active:
+            raise ApiError(HTTPStatus.FORBIDDEN, "inactive_platform", "This platform has been switched off.")
+        _note_use(api_key)
+        return api_key.platform, api_key
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return the challenge, which makes a refusal a 401."""
+        return 'Bearer realm="mask_social"'
+
+
+def platform_of(request: Request) -> Platform:
+    """Return the platform that calls."""
+    return api_key_of(request).platform
+
+
+def api_key_of(request: Request) -> ApiKey:
+    """Return the key that the call bears."""
+    if not isinstance(request.auth, ApiKey):
+        raise TypeError("The view must be behind ApiKeyAuthentication.")
+    return request.auth
+
+
+def _note_use(api_key: ApiKey) -> None:
+    now = timezone.now()
+    if api_key.last_used_at is None or now - api_key.last_used_at >= _LAST_USED_PRECISION:
+        stale = Q(last_used_at=None) | Q(last_used_at__lte=now - _LAST_USED_PRECISION)
+        ApiKey.objects.filter(stale, pk=api_key.pk).update(last_used_at=now)
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its metaclass hook has no types
+    """Describe the key in the schema; drf-spectacular finds this class by its import."""
+
+    target_class = "moderation.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        """Return the OpenAPI security scheme."""
+        return {"type": "http", "scheme": "bearer", "description": "An API key, `msk_…`, made in the admin."}

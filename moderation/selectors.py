@@ -1,0 +1,35 @@
+"""What is read of posts and verdicts."""
+
+from django.db.models import F, OuterRef, Prefetch, Q, QuerySet, Subquery
+
+from moderation.models import Author, Photo, Platform, Policy, Post, Verdict
+
+
+def current_policy(platform: Platform) -> Policy:
+    """Return the newest policy of the platform's own, or else the newest of everybody's."""
+    mine = Policy.objects.filter(Q(platform=platform) | Q(platform=None))
+    return mine.order_by(F("platform").asc(nulls_last=True), "-version")[:1].get()
+
+
+def latest_verdict(post: Post) -> Verdict | None:
+    """Return the verdict that holds, from what was prefetched where it was."""
+    return max(post.verdicts.all(), key=lambda verdict: verdict.sequence, default=None)
+
+
+def masked_posts(author: Author) -> QuerySet[Post]:
+    """Return an author's posts that were not withdrawn and whose latest verdict is masked."""
+    latest = Verdict.objects.filter(post=OuterRef("pk")).order_by("-sequence").values("outcome")[:1]
+    standing = Post.objects.filter(author=author).exclude(status=Post.Status.WITHDRAWN)
+    return standing.annotate(latest_outcome=Subquery(latest)).filter(latest_outcome=Verdict.Outcome.MASKED)
+
+
+def posts_in_full() -> QuerySet[Post]:
+    """Return posts with all that their representation reads, in a fixed number of queries."""
+    photos = Photo.objects.select_related("analysis").prefetch_related("analysis__faces").order_by("position")
+    return posts_in_brief().prefetch_related(Prefetch("photos", photos))
+
+
+def posts_in_brief() -> QuerySet[Post]:
+    """Return posts with author and verdicts."""
+    verdicts = Verdict.objects.select_related("policy").order_by("-sequence")
+    return Post.objects.select_related("author", "platform").prefetch_related(Prefetch("verdicts", verdicts))
