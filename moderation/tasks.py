@@ -1,0 +1,29 @@
+"""What runs in a worker: fetch, call, return."""
+
+from celery import shared_task
+from django.conf import settings
+
+from moderation import analysis, idempotency
+
+
+@shared_task(
+    name="moderation.tasks.analyze_photo",
+    # Soft first: the worker survives it and can say why.
+    soft_time_limit=settings.ANALYSIS_TIME_LIMIT * 0.8,
+    time_limit=settings.ANALYSIS_TIME_LIMIT,
+)
+def analyze_photo(photo_id: str) -> None:
+    """Look at one photo."""
+    analysis.run(photo_id, analysis_terms())
+
+
+@shared_task(name="moderation.tasks.sweep_analyses")
+def sweep_analyses() -> None:
+    """Send again what got lost, and forget old idempotency keys."""
+    analysis.sweep(analysis_terms())
+    idempotency.forget_old()
+
+
+def analysis_terms() -> analysis.Terms:
+    """Return the terms that the settings give."""
+    return analysis.Terms(settings.ANALYSIS_LEASE, settings.ANALYSIS_MAX_ATTEMPTS)

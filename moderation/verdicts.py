@@ -1,0 +1,140 @@
+"""From faces to a verdict: deciding is pure, recording is append-only."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from moderation import signals
+from moderation.models import Analysis, Face, Policy, Post, Verdict
+from moderation.selectors import current_policy
+
+Outcome = Verdict.Outcome
+
+MASK, NO_MASK, INCORRECT, OCCLUDED = STATES = ("mask", "no_mask", "incorrect", "occluded")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceEvidence:
+    """What a verdict needs to know of a face; `photo` is the photo's position in its post."""
+
+    photo: int
+    short_side: float
+    score: float
+    probabilities: Mapping[str, float]
+
+    @classmethod
+    def of(cls, face: Face, photo: int) -> "FaceEvidence":
+        """Read a stored face."""
+        short_side = min(face.x2 - face.x1, face.y2 - face.y1)
+        return cls(photo, short_side, face.score, {state: getattr(face, state) for state in STATES})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRules:
+    """A policy without its row: `sure` and `likely` hold a threshold for each state."""
+
+    rule: str
+    min_face_score: float
+    min_face_ratio: float
+    sure: Mapping[str, float]
+    likely: Mapping[str, float]
+
+    @classmethod
+    def of(cls, policy: Policy) -> "PolicyRules":
+        """Read a stored policy."""
+        return cls(
+            policy.rule,
+            policy.min_face_score,
+            policy.min_face_ratio,
+            {state: getattr(policy, f"{state}_sure") for state in STATES},
+            {state: getattr(policy, f"{state}_likely") for state in STATES},
+        )
+
+
+def decide(faces: Sequence[FaceEvidence], rules: PolicyRules) -> Verdict.Outcome:
+    """Return the outcome; uncertain when it hangs on a face that could be either.
+
+    A face that is not surely in one state is taken once at its best (masked, where that is plausible) and once at its
+    worst. Only an outcome that is the same both ways is a verdict.
+    """
+    counted = list(_counted(faces, rules))
+    at_best = _outcome([_state(face, rules, hopeful=True) for face in counted], rules.rule)
+    at_worst = _outcome([_state(face, rules, hopeful=False) for face in counted], rules.rule)
+    return at_best if at_best == at_worst else Outcome.UNCERTAIN
+
+
+def state_of(probabilities: Mapping[str, float], rules: PolicyRules) -> str | None:
+    """Return the state a face surely is in, or None."""
+    sure = [state for state in STATES if probabilities[state] >= rules.sure[state]]
+    return max(sure, key=probabilities.__getitem__, default=None)
+
+
+def _counted(faces: Sequence[FaceEvidence], rules: PolicyRules) -> Iterable[FaceEvidence]:
+    # Sizes are compared within a photo: pixels of different photos say nothing about each other.
+    seen = [face for face in faces if face.score >= rules.min_face_score]
+    largest: dict[int, float] = {}
+    for face in seen:
+        largest[face.photo] = max(face.short_side, largest.get(face.photo, 0.0))
+    return (face for face in seen if face.short_side >= rules.min_face_ratio * largest[face.photo])
+
+
+def _state(face: FaceEvidence, rules: PolicyRules, *, hopeful: bool) -> str:
+    definite = state_of(face.probabilities, rules)
+    if definite is not None:
+        return definite
+    if hopeful and face.probabilities[MASK] >= rules.likely[MASK]:
+        return MASK
+    bare = [state for state in STATES if state != MASK]
+    plausible = [state for state in bare if face.probabilities[state] >= rules.likely[state]]
+    return max(plausible or bare, key=face.probabilities.__getitem__)
+
+
+def _outcome(states: Sequence[str], rule: str) -> Verdict.Outcome:
+    count = Counter(states)
+    if not states:
+        return Outcome.NO_FACE
+    if count[MASK] == 0:
+        return Outcome.INCORRECT if count[INCORRECT] and not count[NO_MASK] else Outcome.UNMASKED
+    needed = {Policy.Rule.ALL: len(states), Policy.Rule.ANY: 1, Policy.Rule.MAJORITY: len(states) // 2 + 1}
+    return Outcome.MASKED if count[MASK] >= needed[Policy.Rule(rule)] else Outcome.PARTLY_MASKED
+
+
+def record_verdict(post_id: str, *, source: str) -> Verdict | None:
+    """Decide about a post by the policy of today and append the verdict; None when it is not the time for one.
+
+    The model speaks once, when the last photo is done; anyone else only about a post that was analyzed.
+    """
+    with transaction.atomic():
+        post = Post.objects.select_for_update(of=("self",)).select_related("platform").get(pk=post_id)
+        awaited = Post.Status.PENDING if source == Verdict.Source.MODEL else Post.Status.ANALYZED
+        analyses = list(
+            Analysis.objects.filter(photo__post=post)
+            .select_related("photo")
+            .prefetch_related("faces")
+            .order_by("photo__position")
+        )
+        if post.status != awaited or any(analysis.status != Analysis.Status.DONE for analysis in analyses):
+            return None
+        policy = current_policy(post.platform)
+        faces = [
+            FaceEvidence.of(face, analysis.photo.position) for analysis in analyses for face in analysis.faces.all()
+        ]
+        last = post.verdicts.order_by("-sequence").values_list("sequence", flat=True).first()
+        verdict = Verdict.objects.create(
+            post=post,
+            sequence=(last or 0) + 1,
+            outcome=decide(faces, PolicyRules.of(policy)),
+            source=source,
+            policy=policy,
+            detector_digest=analyses[-1].detector_digest,
+            classifier_digest=analyses[-1].classifier_digest,
+            photo_digests=[analysis.photo.digest for analysis in analyses],
+        )
+        if post.status == Post.Status.PENDING:
+            post.status, post.completed_at = Post.Status.ANALYZED, timezone.now()
+            post.save(update_fields=["status", "completed_at"])
+        signals.verdict_reached.send(Verdict, verdict_id=verdict.pk)
+        return verdict
