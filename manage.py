@@ -23,7 +23,7 @@ def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     if command not in WITHOUT_DATABASE:
         try:
-            embedded.export(var_directory(Path(__file__).resolve().parent))
+            embedded.ensure(var_directory(Path(__file__).resolve().parent))
         except embedded.ServicesError as error:
             sys.exit(f"error: {error}")
     execute_from_command_line(sys.argv)

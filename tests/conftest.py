@@ -43,7 +43,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "mask_social.settings"
 def pytest_configure() -> None:
     """Start the services: ``pytest --help`` does not come here."""
     try:
-        embedded.export(VAR, durable=False)
+        embedded.ensure(VAR, durable=False)
     except embedded.ServicesError as error:
         pytest.exit(f"error: {error}", returncode=2)
     assert settings.DATABASES, "reading one has them loaded, which pytest-django's own hook then waits for"

@@ -19,7 +19,7 @@ from mask_social.embedded.base import Service, Services, ServicesError, given
 from mask_social.embedded.postgres import Postgres
 from mask_social.embedded.redis import Redis
 
-__all__ = ["Services", "ServicesError", "ensure", "export", "held", "running", "stop", "stop_for_all"]
+__all__ = ["Services", "ServicesError", "ensure", "held", "running", "stop", "stop_for_all"]
 
 KINDS: tuple[Service, ...] = (Postgres(), Redis())
 
@@ -30,15 +30,6 @@ def ensure(var: Path, *, durable: bool = True) -> Services:
     with ThreadPoolExecutor(len(KINDS)) as pool:
         urls = pool.map(lambda kind: None if given(kind.variable) else hold.take(kind, var, durable=durable), KINDS)
         return _services(list(urls))
-
-
-def export(var: Path, *, durable: bool = True) -> Services:
-    """Ensure the servers and put their addresses into the environment of this process and its children."""
-    services = ensure(var, durable=durable)
-    for kind, url in zip(KINDS, (services.database_url, services.redis_url), strict=True):
-        if not given(kind.variable):
-            os.environ[kind.variable] = url
-    return services
 
 
 def running(var: Path) -> Services | None:

@@ -52,11 +52,7 @@ class Postgres:
             if root:
                 var.chmod(0o755)
         if root and not _reaches(_account(home), var):
-            real = OPEN_HOMES / secrets.token_hex(6)
-            real.mkdir(parents=True)
-            home.unlink(missing_ok=True)  # a link to what is gone
-            home.symlink_to(real)
-            return real
+            return _open_home(home)
         home.mkdir(exist_ok=True)
         return home
 
@@ -110,6 +106,21 @@ class Postgres:
                 return _create_database(url)
             return False
         return True
+
+
+def _open_home(link: Path) -> Path:
+    """Make a folder elsewhere that `link` leads to; delete those whose link is gone."""
+    for other in OPEN_HOMES.glob("*/link"):
+        origin = Path(other.read_text())
+        if not origin.is_symlink() or origin.readlink() != other.parent:
+            shutil.rmtree(other.parent, ignore_errors=True)
+    real = OPEN_HOMES / secrets.token_hex(6)
+    real.mkdir(parents=True)
+    OPEN_HOMES.chmod(0o755)
+    (real / "link").write_text(str(link))
+    link.unlink(missing_ok=True)  # a link to what is gone
+    link.symlink_to(real)
+    return real
 
 
 def find_binaries(home: Path, account: Account | None) -> Path:

@@ -1,0 +1,98 @@
+"""``make run``: serve until told to end, and start again whatever dies meanwhile."""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from mask_social.env import var_directory
+from mask_social.stack import BASE, Stack, StackError
+
+PORT = 8000
+WATCH_SECONDS = 0.5
+BACK_OFF_SECONDS = (1, 2, 5, 10, 30)
+WELL_SECONDS = 60.0  # a part that lived this long was well: its next death is the first again
+
+
+def main() -> int:
+    """Serve on one machine."""
+    parser = argparse.ArgumentParser(prog="python -m mask_social.stack", description=main.__doc__)
+    parser.add_argument("--port", type=int, help=f"port on 127.0.0.1 (default: {PORT}, or the next free one)")
+    parser.add_argument("--analysis-workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
+    options = parser.parse_args()
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: over.set())
+    stack = Stack(
+        var_directory(BASE),
+        analysis_workers=options.analysis_workers,
+        port=options.port if options.port is not None else free_port(PORT),
+        progress=lambda part: say(f"Starting {part} ..."),
+    )
+    try:
+        with stack:
+            introduce(stack)
+            watch(stack, over)
+            say("Stopping ...")
+    except (StackError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def introduce(stack: Stack) -> None:
+    """Print where everything is, with the first password and key."""
+    command = [sys.executable, str(BASE / "manage.py"), "bootstrap"]
+    made = subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    say(f"""
+mask_social serves at {stack.url}
+  API pages   {stack.url}/api/docs
+  Admin       {stack.url}/admin/
+  Logs        {stack.var / "log"}
+
+{made.stdout.strip() or made.stderr.strip()}
+
+Ctrl-C ends it.""")
+
+
+def watch(stack: Stack, over: threading.Event) -> None:
+    """Start again what dies, later each time, until it is over."""
+    deaths: dict[str, int] = {}
+    due: dict[str, float] = {}
+    while not over.wait(WATCH_SECONDS):
+        for name in stack.dead():
+            if name not in due:
+                deaths[name] = 0 if stack.uptime(name) > WELL_SECONDS else deaths.get(name, -1) + 1
+                pause = BACK_OFF_SECONDS[min(deaths[name], len(BACK_OFF_SECONDS) - 1)]
+                status = stack.process(name).returncode
+                log = stack.var / "log" / f"{name}.log"
+                say(f"{name} ended unexpectedly ({status}); starting it again in {pause} s. Its log: {log}")
+                due[name] = time.monotonic() + pause
+            elif time.monotonic() >= due[name]:
+                del due[name]
+                stack.revive(name)
+
+
+def free_port(first: int) -> int:
+    """Return the first free port from `first` on, or 0 for any."""
+    for port in range(first, first + 20):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    return 0
+
+
+def say(text: str) -> None:
+    """Print at once, also into a pipe."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
