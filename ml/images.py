@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from ml.geometry import Pixels
 from ml.types import ImageError
@@ -34,11 +35,37 @@ _UPRIGHT = {
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Hold what the header says of a photo: Pillow's name of the format, pixels as stored, more than one frame."""
+
+    format: str
+    width: int
+    height: int
+    is_animated: bool
+
+
+def inspect(source: bytes | Path) -> Header:
+    """Return what the header says; nothing is decompressed.
+
+    Raises ImageError: `empty_file`, `not_an_image`, `truncated_image`, `too_many_pixels`, `unreadable_file`.
+    """
+    with _opened(source) as file, _identify(file) as image:
+        # MPO holds a second view or a preview of the same photo: it is a JPEG to everybody else.
+        try:
+            is_animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+        except _DECODER_ERRORS:
+            is_animated = False  # what follows the first frame is broken; decode() will say so if it matters
+        name = "JPEG" if image.format == "MPO" else str(image.format)
+        return Header(name, image.width, image.height, is_animated)
+
+
 def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Return the photo as uint8 RGB [height, width, 3], upright, without metadata.
 
-    Applies the EXIF orientation, lays transparency over white, keeps the high byte of 16-bit samples and takes the
-    first frame of an animation. The number of pixels is judged by the header, before anything is decompressed.
+    Applies the EXIF orientation and the colour profile (to sRGB), lays transparency over white, keeps the high byte of
+    16-bit samples and takes the first frame of an animation. The number of pixels is judged by the header, before
+    anything is decompressed.
     Raises ImageError: `empty_file`, `not_an_image`, `truncated_image`, `too_many_pixels`, `unreadable_file`.
     """
     with _opened(source) as file:
@@ -51,7 +78,7 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
             raise _too_many(max_pixels) from None
         except _DECODER_ERRORS as error:
             raise ImageError("truncated_image", "the photo is cut short or damaged") from error
-        return np.array(_upright(_to_rgb(image), _orientation(image)))
+        return np.array(_upright(_to_rgb(_to_srgb(image)), _orientation(image)))
 
 
 @contextmanager
@@ -104,6 +131,24 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = _UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode.startswith(("I", "F")):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return image
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+        elif image.mode in ("P", "1"):
+            image = image.convert("RGB")
+        mode = "RGBA" if image.mode == "RGBA" else "RGB"
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode) or image
+    except (ImageCms.PyCMSError, *_DECODER_ERRORS):
+        return image  # a broken or foreign profile is no reason to refuse good pixels
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
