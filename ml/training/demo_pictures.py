@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from ml.training.draw_masks import Image, MaskStyle, draw_mask, random_style
+from ml.training.draw_masks import Floats, Image, MaskStyle, draw_mask, random_style
 
 PHOTOS = Path(__file__).resolve().parents[2] / "mask_social" / "demo" / "photos"
 # Measured once on portrait.jpg: eyes, nose tip, mouth corners, the picture's left first.
-LANDMARKS = np.array(
-    [[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]], np.float32
-)
+LANDMARKS = np.array([[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]], np.float32)
 GPS_IFD = 0x8825
 # The foot of the Washington Monument: a public place that is nobody's home.
 GPS = {1: "N", 2: (38.0, 53.0, 22.0), 3: "W", 4: (77.0, 2.0, 7.0)}
@@ -61,8 +59,7 @@ def draw_landscape(seed: int = 7, width: int = 960, height: int = 640) -> Image:
     picture = np.array([110.0, 160.0, 215.0]) * (1 - rows) + np.array([245.0, 215.0, 180.0]) * rows
     picture = np.repeat(picture, width, axis=1)
     clouds = sum(
-        cv2.resize(rng.standard_normal((4 * 2**k, 4 * 2**k)), (width, height), interpolation=cv2.INTER_CUBIC)
-        / 2**k
+        cv2.resize(rng.standard_normal((4 * 2**k, 4 * 2**k)), (width, height), interpolation=cv2.INTER_CUBIC) / 2**k
         for k in range(5)
     )
     veil = np.clip(np.asarray(clouds) - 0.3, 0, 1)[..., None] * (1 - rows) * 0.7
@@ -83,36 +80,38 @@ def draw_landscape(seed: int = 7, width: int = 960, height: int = 640) -> Image:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
+def _bust() -> Floats:
+    """Return where the head and shoulders are on the portrait's cut, float32 (250,245) with a soft edge."""
+    oval = np.zeros((250, 245), np.float32)
+    cv2.ellipse(oval, (122, 96), (82, 88), 0, 0, 360, 1.0, -1)
+    cv2.rectangle(oval, (75, 150), (170, 185), 1.0, -1)
+    cv2.ellipse(oval, (122, 252), (120, 76), 0, 0, 360, 1.0, -1)
+    return np.asarray(cv2.GaussianBlur(oval, (0, 0), 3), np.float32)
+
+
+def _figure(head: Image, rng: np.random.Generator) -> Floats:
+    """Return one more masked person in a coat and light of her own, float32 RGB."""
+    marks = LANDMARKS - np.array([105.0, 0.0], np.float32)
+    drawn, _ = draw_mask(head, marks, random_style(rng, patterned=0.4))
+    figure = drawn.astype(np.float32)
+    figure[176:] = figure[176:] * 0.45 + rng.uniform(20, 150, 3) * 0.55
+    return np.asarray(figure * rng.uniform(0.8, 1.1) + rng.uniform(-10, 10), np.float32)
+
+
 def draw_crowd(portrait: Image, seed: int = 11) -> Image:
     """Draw three rows of masked people, the far ones smaller, before a drawn backdrop; uint8 RGB 720x1024."""
     rng = np.random.default_rng(seed)
     # The studio's own grey, so that no head brings a halo along.
-    cloud = cv2.resize(
-        rng.standard_normal((6, 8)).astype(np.float32), (1024, 720), interpolation=cv2.INTER_CUBIC
-    )
-    wall = portrait[20:90, 110:150].reshape(-1, 3).mean(axis=0) + cloud[..., None] * 6
-    wall = (wall + rng.normal(0, 2, wall.shape)).astype(np.float32)
-    head = portrait[0:250, 105:350]
-    marks = LANDMARKS - np.array([105.0, 0.0], np.float32)
-    oval = np.zeros(head.shape[:2], np.float32)
-    cv2.ellipse(oval, (122, 96), (82, 88), 0, 0, 360, 1.0, -1)
-    cv2.rectangle(oval, (75, 150), (170, 185), 1.0, -1)
-    cv2.ellipse(oval, (122, 252), (120, 76), 0, 0, 360, 1.0, -1)
-    oval = cv2.GaussianBlur(oval, (0, 0), 3)
+    cloud = cv2.resize(rng.standard_normal((6, 8)).astype(np.float32), (1024, 720), interpolation=cv2.INTER_CUBIC)
+    grey = portrait[20:90, 110:150].reshape(-1, 3).mean(axis=0)
+    wall = np.asarray(grey + cloud[..., None] * 6 + rng.normal(0, 2, (720, 1024, 3)), np.float32)
+    head = np.asarray(portrait[0:250, 105:350], np.uint8)
     for scale, count, base in ((0.62, 7, 50), (0.85, 5, 195), (1.17, 4, 432)):
         for place in range(count):
-            style = random_style(rng, patterned=0.4)
-            drawn, _ = draw_mask(head, marks, style)
-            figure = drawn.astype(np.float32)
-            coat = figure[176:].copy()
-            figure[176:] = coat * 0.45 + rng.uniform(20, 150, 3).astype(np.float32) * 0.55
-            figure = figure * np.float32(rng.uniform(0.8, 1.1)) + np.float32(rng.uniform(-10, 10))
-            alpha = oval
-            if rng.random() < 0.5:
-                figure, alpha = figure[:, ::-1], alpha[:, ::-1]
+            turn = -1 if rng.random() < 0.5 else 1
             size = (round(245 * scale), round(250 * scale))
-            figure = cv2.resize(np.ascontiguousarray(figure), size, interpolation=cv2.INTER_AREA)
-            alpha = cv2.resize(np.ascontiguousarray(alpha), size, interpolation=cv2.INTER_AREA)[..., None]
+            figure = cv2.resize(_figure(head, rng)[:, ::turn].copy(), size, interpolation=cv2.INTER_AREA)
+            alpha = cv2.resize(_bust()[:, ::turn].copy(), size, interpolation=cv2.INTER_AREA)[..., None]
             step = 1024 / count
             left = int(step * (place + 0.5) - size[0] / 2 + rng.uniform(-0.06, 0.06) * step)
             top = int(base + rng.uniform(-8, 8))
@@ -121,7 +120,7 @@ def draw_crowd(portrait: Image, seed: int = 11) -> Image:
             part = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
             patch = wall[y1:y2, x1:x2]
             wall[y1:y2, x1:x2] = patch * (1 - alpha[part]) + figure[part] * alpha[part]
-    return np.clip(wall, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(wall, 0, 255), np.uint8)
 
 
 def make(folder: Path = PHOTOS) -> list[Path]:

@@ -94,9 +94,7 @@ def fit_camera(landmarks: NDArray[Any]) -> Camera:
     towards = third / max(float(np.linalg.norm(third)), 1e-6)
     if towards[2] < 0:
         towards = -towards
-    return Camera(
-        matrix.astype(np.float32), solution[3].astype(np.float32), towards.astype(np.float32), scale
-    )
+    return Camera(matrix.astype(np.float32), solution[3].astype(np.float32), towards.astype(np.float32), scale)
 
 
 def _edges(style: MaskStyle, u: Floats) -> tuple[Floats, Floats]:
@@ -117,9 +115,7 @@ def _edges(style: MaskStyle, u: Floats) -> tuple[Floats, Floats]:
     elif style.position == "chin":
         top = 1.40 - 0.22 * side**2
         bottom = np.maximum(bottom + 0.25, top + 0.35)
-    return (top + style.top).astype(np.float32), np.maximum(bottom + style.bottom, top + 0.2).astype(
-        np.float32
-    )
+    return (top + style.top).astype(np.float32), np.maximum(bottom + style.bottom, top + 0.2).astype(np.float32)
 
 
 def _sheet(style: MaskStyle, rows: int, columns: int) -> Floats:
@@ -257,9 +253,7 @@ def _folds(style: MaskStyle, rng: np.random.Generator, rows: int, columns: int) 
     else:
         light -= 0.16 * np.exp(-((u / 0.012) ** 2)) * float(rng.random() < 0.6)
         light -= 0.12 * np.exp(-(((v - 0.05) / 0.01) ** 2)) + 0.12 * np.exp(-(((v - 0.95) / 0.01) ** 2))
-    wrinkles = (
-        noise(rng, (rows, columns), columns / 7) * 0.07 + noise(rng, (rows, columns), columns / 22) * 0.045
-    )
+    wrinkles = noise(rng, (rows, columns), columns / 7) * 0.07 + noise(rng, (rows, columns), columns / 22) * 0.045
     weave = rng.standard_normal((rows, columns)).astype(np.float32) * 0.015
     return light + wrinkles + weave
 
@@ -335,11 +329,11 @@ def _splat(
     # Close pinholes between samples: fill from the neighbours' mean.
     closed = cv2.morphologyEx(cover, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     mean = cv2.blur(canvas, (5, 5)) / np.maximum(cv2.blur(cover, (5, 5)), 1e-6)[..., None]
-    canvas = np.where((closed > cover)[..., None], mean, canvas) * closed[..., None]
+    filled = np.where((closed > cover)[..., None], mean, canvas) * closed[..., None]
     small = (width, height)
     return (
-        cv2.resize(canvas, small, interpolation=cv2.INTER_AREA),
-        cv2.resize(closed, small, interpolation=cv2.INTER_AREA),
+        np.asarray(cv2.resize(filled, small, interpolation=cv2.INTER_AREA), np.float32),
+        np.asarray(cv2.resize(closed, small, interpolation=cv2.INTER_AREA), np.float32),
     )
 
 
@@ -360,7 +354,7 @@ def _draw_loops(out: Floats, points: Floats, camera: Camera, style: MaskStyle, t
             cv2.polylines(strokes, [(line * 16).round().astype(np.int32)], False, 255, thick, cv2.LINE_AA, 4)
     cover = (strokes.astype(np.float32) / 255)[..., None]
     below = np.roll(cover, 1, axis=0) * (1 - cover)
-    return out * (1 - 0.3 * below) * (1 - cover) + colour * cover
+    return np.asarray(out * (1 - 0.3 * below) * (1 - cover) + colour * cover, np.float32)
 
 
 SURGICAL_COLOURS = (
@@ -371,18 +365,14 @@ SURGICAL_COLOURS = (
 
 def random_style(rng: np.random.Generator, position: str = "full", patterned: float = 0.4) -> MaskStyle:
     """Draw a style at random; `patterned` is the share of printed cloth."""
-    kind = (
-        "patterned" if rng.random() < patterned else str(rng.choice(["surgical", "surgical", "cloth", "cup"]))
-    )
+    kind = "patterned" if rng.random() < patterned else str(rng.choice(["surgical", "surgical", "cloth", "cup"]))
     colour = tuple(int(c) for c in rng.integers(10, 250, 3))
     if kind == "surgical" or (kind == "cup" and rng.random() < 0.4):
         colour = SURGICAL_COLOURS[rng.integers(len(SURGICAL_COLOURS))]
     elif kind == "cup":
         colour = (240, 240, 238)
     elif rng.random() < 0.4:
-        colour = tuple(
-            int(c) for c in np.full(3, rng.choice([15, 35, 60, 120, 200, 245])) + rng.integers(-10, 10, 3)
-        )
+        colour = tuple(int(c) for c in np.full(3, rng.choice([15, 35, 60, 120, 200, 245])) + rng.integers(-10, 10, 3))
     accent = tuple(int(c) for c in rng.integers(0, 256, 3))
     if abs(sum(accent) - sum(colour)) < 150:
         accent = (250, 250, 245) if sum(colour) < 380 else (20, 20, 30)

@@ -44,7 +44,7 @@ def draw_occluder(image: Image, landmarks: NDArray[Any], kind: str, seed: int = 
     shadow = cv2.GaussianBlur(alpha[..., 0], (0, 0), max(0.6, camera.scale * 0.06))[..., None]
     # The layer is black where nothing was painted, so shrinking it has already multiplied it by its cover.
     out = image * (1 - 0.3 * shadow) * (1 - alpha) + ink + grain * alpha
-    return np.clip(out, 0, 255).astype(np.uint8), alpha[..., 0]
+    return np.clip(out, 0, 255).astype(np.uint8), np.asarray(alpha[..., 0], np.float32)
 
 
 def _skin(image: Image, camera: Camera) -> Floats:
@@ -55,12 +55,10 @@ def _skin(image: Image, camera: Camera) -> Floats:
         image[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1].reshape(-1, 3)
         for x, y in spots.round().astype(int)
     ]
-    return np.median(np.vstack([np.full((1, 3), 140.0), *patches]), axis=0).astype(np.float32)
+    return np.asarray(np.median(np.vstack([np.full((1, 3), 140.0), *patches]), axis=0), np.float32)
 
 
-def _hand(
-    layer: Image, cover: Image, centre: Floats, unit: float, skin: Floats, rng: np.random.Generator
-) -> None:
+def _hand(layer: Image, cover: Image, centre: Floats, unit: float, skin: Floats, rng: np.random.Generator) -> None:
     """Paint four fingers, a thumb and the back of a hand across the mouth, onto layer and cover."""
     turn = float(rng.choice([-1, 1])) * float(rng.uniform(0.2, 1.5))
     along = np.array([np.sin(turn), -np.cos(turn)])
@@ -82,18 +80,14 @@ def _hand(
     for finger, length in enumerate((0.82, 1.0, 0.95, 0.72)):
         base = palm + aside * (finger - 1.5) * thick * 0.95
         spread = aside * (finger - 1.5) * float(rng.uniform(-0.05, 0.12)) * unit
-        stroke(
-            base, base + along * (unit * 0.6 + reach * length) + spread, thick, float(rng.uniform(0.93, 1.05))
-        )
+        stroke(base, base + along * (unit * 0.6 + reach * length) + spread, thick, float(rng.uniform(0.93, 1.05)))
 
 
 def _thing(
     layer: Image, cover: Image, centre: Floats, unit: float, kind: str, tone: Floats, rng: np.random.Generator
 ) -> None:
     """Paint a mug, a phone or a ball before the mouth, onto layer and cover."""
-    palette = np.array(
-        [[245, 245, 245], [40, 40, 45], [190, 40, 40], [60, 110, 180], [225, 190, 90], [80, 150, 90]]
-    )
+    palette = np.array([[245, 245, 245], [40, 40, 45], [190, 40, 40], [60, 110, 180], [225, 190, 90], [80, 150, 90]])
     base = np.clip(palette[rng.integers(len(palette))] * tone + rng.normal(0, 12, 3), 8, 250)
     x, y = float(centre[0]), float(centre[1])
     if kind == "mug":
