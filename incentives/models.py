@@ -76,8 +76,10 @@ class BadgeAward(models.Model):
     author = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="badge_awards")
     rule = models.ForeignKey(BadgeRule, on_delete=models.PROTECT, related_name="awards")
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
-    # The verdict that tipped the scale.
+    # The verdict that tipped the scale; when it is overturned and the badge still stands, one that still counts.
     verdict = models.ForeignKey(Verdict, on_delete=models.CASCADE, related_name="badge_awards")
+    # badges.Evidence: what was measured, against which threshold, on which posts.
+    evidence = models.JSONField()
     awarded_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
 
@@ -199,12 +201,19 @@ class Match(models.Model):
             models.Index(name="match_by_author", fields=["campaign", "author", "created_at"]),
         ]
         constraints = [
-            models.UniqueConstraint(
-                name="match_once_per_campaign_and_post",
-                fields=["campaign", "post"],
-                condition=~Q(status="voided"),
-            ),
+            models.UniqueConstraint(name="match_once_per_post", fields=["post"], condition=~Q(status="voided")),
             models.CheckConstraint(name="match_amount_above_0", condition=Q(amount_minor__gt=0)),
+            models.CheckConstraint(
+                name="match_settles_after_it_is_reserved", condition=Q(settle_at__gte=F("created_at"))
+            ),
+        ]
+        triggers = [
+            pgtrigger.FSM(
+                name="match_ends_once",
+                field="status",
+                transitions=[("reserved", "settled"), ("reserved", "voided")],
+            ),
+            pgtrigger.Protect(name="match_is_never_deleted", operation=pgtrigger.Delete),
         ]
 
     def __str__(self) -> str:
@@ -227,6 +236,7 @@ class LedgerEntry(models.Model):
             models.UniqueConstraint(
                 name="ledger_ends_once", fields=["match"], condition=Q(kind__in=["settled", "voided"])
             ),
+            models.CheckConstraint(name="ledger_amount_above_0", condition=Q(amount_minor__gt=0)),
         ]
         triggers = [pgtrigger.Protect(name="ledger_is_append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
 
@@ -240,16 +250,20 @@ class Event(models.Model):
     class Type(models.TextChoices):
         POST_ANALYZED = "post.analyzed", "a verdict was reached"
         POST_FAILED = "post.failed", "a photo could not be analyzed"
+        POST_WITHDRAWN = "post.withdrawn", "a post was taken back by its platform"
         BADGE_AWARDED = "badge.awarded", "an author earned a badge"
         BADGE_REVOKED = "badge.revoked", "a badge was taken back"
         BOOST_STARTED = "boost.started", "a post is boosted"
         BOOST_ENDED = "boost.ended", "a boost was taken back"
         DONATION_MATCHED = "donation.matched", "money was reserved for a post"
+        DONATION_SETTLED = "donation.settled", "reserved money became due for good"
         DONATION_VOIDED = "donation.voided", "reserved money was released"
+        ENDPOINT_TEST = "endpoint.test", "a webhook endpoint is tried out"
 
     class SubjectType(models.TextChoices):
         POST = "post", "post"
         AUTHOR = "author", "author"
+        ENDPOINT = "endpoint", "webhook endpoint"
 
     # `transaction_id` and `position` order the events as they became visible: a reader that stops below the oldest
     # running transaction misses none. See events.visible().
@@ -266,7 +280,7 @@ class Event(models.Model):
     platform = models.ForeignKey(Platform, on_delete=models.CASCADE, related_name="events")
     type = models.CharField(max_length=40, choices=Type.choices)
     subject_type = models.CharField(max_length=16, choices=SubjectType.choices)
-    # The post's id, or the author's external id.
+    # The post's or endpoint's id, or the author's external id.
     subject_id = models.CharField(max_length=128)
     sequence = models.PositiveIntegerField()
     data = models.JSONField()
@@ -282,6 +296,7 @@ class Event(models.Model):
             models.UniqueConstraint(
                 name="event_once_per_sequence", fields=["platform", "subject_type", "subject_id", "sequence"]
             ),
+            models.CheckConstraint(name="event_sequence_from_1", condition=Q(sequence__gte=1)),
         ]
         triggers = [pgtrigger.Protect(name="event_is_never_edited", operation=pgtrigger.Update)]
 
@@ -308,6 +323,12 @@ class WebhookEndpoint(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(
+                name="endpoint_secret_can_sign",
+                condition=Q(secret__regex=r"^whsec_[A-Za-z0-9+/]{32,}={0,2}$"),  # noqa: S106 - its form, no secret
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.url
@@ -326,8 +347,11 @@ class Delivery(models.Model):
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
-    # When a pending one is due, or when the lease of one being sent runs out.
+    # When a pending one is due, or when the lease of one being sent runs out: no two claims have the same lease, so
+    # it also tells whose claim it is.
     due_at = models.DateTimeField(default=timezone.now)
+    # When the sweep looks at it again: its message may have been lost, or its worker.
+    requeue_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     delivered_at = models.DateTimeField(null=True, blank=True)
 
@@ -336,7 +360,9 @@ class Delivery(models.Model):
         ordering = ("-id",)
         indexes = [
             # read by the sweep alone
-            models.Index(name="delivery_due", fields=["due_at"], condition=Q(status__in=["pending", "sending"])),
+            models.Index(
+                name="delivery_unfinished", fields=["requeue_at"], condition=Q(status__in=["pending", "sending"])
+            ),
         ]
         constraints = [
             models.UniqueConstraint(name="delivery_once_per_endpoint", fields=["event", "endpoint"]),
@@ -357,7 +383,8 @@ class Attempt(models.Model):
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts")
     number = models.PositiveSmallIntegerField()
     started_at = models.DateTimeField()
-    duration_ms = models.FloatField()
+    # None: the worker was lost, or is still at it.
+    duration_ms = models.FloatField(null=True, blank=True)
     status_code = models.PositiveSmallIntegerField(null=True, blank=True)
     error = models.TextField(blank=True)
     response = models.TextField(blank=True, help_text="the beginning of the answer")

@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +92,8 @@ class ProblemSerializer(serializers.Serializer[Problem]):
 
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response | None:
     """Shape what a view raised; what it does not know stays a server error for Django to log."""
+    from rest_framework.views import set_rollback  # it imports modules named in the settings, which import this one
+
     problem = _problem(exc)
     if problem is None:
         return None

@@ -3,11 +3,11 @@
 import re
 from datetime import timedelta
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from django.db.models import Q
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.openapi import AutoSchema
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.request import Request
@@ -15,6 +15,9 @@ from rest_framework.request import Request
 from mask_social.errors import ApiError
 from moderation.api_keys import digest
 from moderation.models import ApiKey, Platform
+
+if TYPE_CHECKING:  # it imports rest_framework.views, which in turn imports this module by its name in the settings
+    from drf_spectacular.openapi import AutoSchema
 
 _FORM = re.compile(rb"msk_[A-Za-z0-9_-]{43}")
 # A write per request would make the row of a busy key a bottleneck.
@@ -72,6 +75,6 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     target_class = "moderation.authentication.ApiKeyAuthentication"
     name = "apiKey"
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+    def get_security_definition(self, auto_schema: "AutoSchema") -> dict[str, str]:
         """Return the OpenAPI security scheme."""
         return {"type": "http", "scheme": "bearer", "description": "An API key, `msk_…`, made in the admin."}

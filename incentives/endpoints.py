@@ -1,0 +1,106 @@
+"""Webhook endpoints: where a platform listens."""
+
+import ipaddress
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from django.db import transaction
+from django.db.models import Prefetch, QuerySet
+
+from incentives import webhooks
+from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+from mask_social import guarded_http
+from mask_social.errors import ApiError
+from moderation.models import Platform
+
+# Each event is written once per endpoint, in the transaction of the change.
+MAX_PER_PLATFORM = 20
+SHOWN_DELIVERIES = 20
+LONGEST_URL = 2000
+
+
+def create(platform: Platform, url: str, event_types: Sequence[str], *, allow_private: bool) -> WebhookEndpoint:
+    """Make an endpoint with a secret of its own; no types means every type."""
+    check_url(url, allow_private=allow_private)
+    with transaction.atomic():
+        Platform.objects.select_for_update(no_key=True).get(pk=platform.pk)  # so that the count stays true
+        if WebhookEndpoint.objects.filter(platform=platform).count() >= MAX_PER_PLATFORM:
+            raise ApiError(
+                HTTPStatus.CONFLICT,
+                "too_many_endpoints",
+                f"A platform has at most {MAX_PER_PLATFORM} webhook endpoints; delete one first.",
+            )
+        return WebhookEndpoint.objects.create(
+            platform=platform, url=url, event_types=list(dict.fromkeys(event_types)), secret=webhooks.new_secret()
+        )
+
+
+def change(
+    endpoint: WebhookEndpoint,
+    *,
+    url: str | None = None,
+    event_types: Sequence[str] | None = None,
+    status: str | None = None,
+    allow_private: bool,
+) -> WebhookEndpoint:
+    """Change what is given; what an endpoint missed while it was disabled is not sent later."""
+    changed = []
+    if url is not None:
+        check_url(url, allow_private=allow_private)
+        endpoint.url = url
+        changed.append("url")
+    if event_types is not None:
+        endpoint.event_types = list(dict.fromkeys(event_types))
+        changed.append("event_types")
+    with transaction.atomic():
+        if status == WebhookEndpoint.Status.DISABLED:
+            webhooks.disable(endpoint)
+            endpoint.status = status
+        elif status is not None:
+            endpoint.status = status
+            changed.append("status")
+        if changed:
+            endpoint.save(update_fields=changed)
+    return endpoint
+
+
+def send_test(endpoint: WebhookEndpoint) -> Event:
+    """Send a test event, or refuse where nothing is sent."""
+    if endpoint.status != WebhookEndpoint.Status.ACTIVE:
+        raise ApiError(HTTPStatus.CONFLICT, "endpoint_disabled", "The endpoint is disabled; enable it first.")
+    return webhooks.send_test(endpoint)
+
+
+def recent_deliveries(endpoint: WebhookEndpoint) -> QuerySet[Delivery]:
+    """Return the youngest deliveries with their attempts."""
+    deliveries = Delivery.objects.filter(endpoint=endpoint).select_related("event")
+    return deliveries.prefetch_related(Prefetch("attempts", Attempt.objects.order_by("number"))).order_by("-pk")[
+        :SHOWN_DELIVERIES
+    ]
+
+
+def check_url(url: str, *, allow_private: bool) -> None:
+    """Refuse what could never be sent to; names are resolved and vetted at every attempt, not here."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    strange = any(character.isspace() or not character.isprintable() for character in url) or "\\" in url
+    if strange or not host or port == 0 or parts.scheme not in {"http", "https"} or parts.username is not None:
+        raise _refusal("invalid_url", "Give an address such as https://example.org/webhooks, without credentials.")
+    if allow_private:
+        return
+    if parts.scheme != "https":
+        raise _refusal("insecure_url", "Webhooks are sent over https only.")
+    try:
+        is_private = not guarded_http.is_public(ipaddress.ip_address(host))
+    except ValueError:
+        is_private = host == "localhost" or host.endswith(".localhost")
+    if is_private:
+        raise _refusal("forbidden_address", "Webhooks are sent to public addresses only.")
+
+
+def _refusal(code: str, detail: str) -> ApiError:
+    return ApiError(HTTPStatus.BAD_REQUEST, code, detail, pointer="/url")

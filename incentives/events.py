@@ -1,0 +1,121 @@
+"""The outbox: what happened is written with the change itself, numbered per subject, and sent from there."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import BigIntegerField, Func, Max, Q, QuerySet
+
+from incentives.models import Delivery, Event, WebhookEndpoint
+from moderation.models import Author, Platform, Post
+
+# Whose story an event belongs to; the events of one subject are numbered without a gap.
+Subject = Post | Author | WebhookEndpoint
+
+# A message that nobody took up for so long is taken for lost, and the sweep sends another.
+LOST_AFTER = timedelta(seconds=30)
+
+
+def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any]) -> Event:
+    """Write an event and its deliveries in the caller's transaction; they are sent once it commits."""
+    if not connection.in_atomic_block:
+        raise RuntimeError("An event is written in the transaction of the change it tells of.")
+    subject_type, subject_id = name_of(subject)
+    _lock(subject)
+    story = Event.objects.filter(platform_id=subject.platform_id, subject_type=subject_type, subject_id=subject_id)
+    latest: int | None = story.aggregate(latest=Max("sequence"))["latest"]
+    event = Event.objects.create(
+        platform_id=subject.platform_id,
+        type=type_,
+        subject_type=subject_type,
+        subject_id=subject_id,
+        sequence=(latest or 0) + 1,
+        data=dict(data),
+    )
+    grace = event.created_at + LOST_AFTER
+    deliveries = Delivery.objects.bulk_create(
+        [Delivery(event=event, endpoint=endpoint, requeue_at=grace) for endpoint in _listeners(subject, type_)]
+    )
+    for delivery in deliveries:
+        send_on_commit(delivery.pk)
+    return event
+
+
+def send_on_commit(delivery_id: str) -> None:
+    """Wake a worker for a delivery once the transaction is committed."""
+    # robust: without a broker the commit still stands, and the sweep finds the delivery.
+    transaction.on_commit(partial(_send, delivery_id), robust=True)
+
+
+def name_of(subject: Subject) -> tuple[Event.SubjectType, str]:
+    """Return how events name a subject; an author goes by the platform's own id."""
+    match subject:
+        case Post():
+            return Event.SubjectType.POST, subject.pk
+        case Author():
+            return Event.SubjectType.AUTHOR, subject.external_id
+        case WebhookEndpoint():
+            return Event.SubjectType.ENDPOINT, subject.pk
+
+
+def visible(events: QuerySet[Event]) -> QuerySet[Event]:
+    """Keep, in order, the events that none committed later can precede.
+
+    A transaction that still runs may hold a smaller id than one already committed, so a reader that went past it would
+    never see its events. Below the snapshot's xmin every transaction has ended.
+    """
+    xmin = Func(template="pg_snapshot_xmin(pg_current_snapshot())::text::bigint", output_field=BigIntegerField())
+    return events.filter(transaction_id__lt=xmin).order_by("transaction_id", "position")
+
+
+def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) -> list[Event]:
+    """Return the platform's next events after a cursor of (transaction_id, position), the oldest first."""
+    story = visible(Event.objects.filter(platform=platform))
+    if cursor is not None:
+        transaction_id, position = cursor
+        # The last condition follows from the first, but it is the one that an index can start from.
+        story = story.filter(
+            Q(transaction_id__gt=transaction_id) | Q(position__gt=position), transaction_id__gte=transaction_id
+        )
+    return list(story[:limit])
+
+
+def representation(event: Event) -> dict[str, Any]:
+    """Return the event as both the webhooks and the API tell it."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "timestamp": event.created_at.isoformat().replace("+00:00", "Z"),
+        "subject": {"type": event.subject_type, "id": event.subject_id},
+        "sequence": event.sequence,
+        "data": event.data,
+    }
+
+
+def ids_about(post: Post) -> list[str]:
+    """Return the ids of the events that tell of a post, its author's badges included, oldest first."""
+    its_own = Q(subject_type=Event.SubjectType.POST, subject_id=post.pk)
+    of_author = Q(subject_type=Event.SubjectType.AUTHOR, subject_id=post.author.external_id, data__post_id=post.pk)
+    events = Event.objects.filter(its_own | of_author, platform_id=post.platform_id)
+    return list(events.order_by("position").values_list("id", flat=True))
+
+
+def _lock(subject: Subject) -> None:
+    """Hold the subject's row until the transaction ends, so that its numbers are given one at a time."""
+    rows = type(subject)._default_manager.select_for_update(no_key=True)
+    rows.filter(pk=subject.pk).values_list("pk").get()
+
+
+def _listeners(subject: Subject, type_: Event.Type) -> list[WebhookEndpoint]:
+    if isinstance(subject, WebhookEndpoint):
+        return [subject]  # a test concerns the endpoint alone, whatever types it asked for
+    active = WebhookEndpoint.objects.filter(platform_id=subject.platform_id, status=WebhookEndpoint.Status.ACTIVE)
+    return list(active.filter(Q(event_types=[]) | Q(event_types__contains=[type_])).order_by("pk"))
+
+
+def _send(delivery_id: str) -> None:
+    from incentives.tasks import deliver_webhook  # tasks import the services, so not the other way at load time
+
+    deliver_webhook.delay(delivery_id)

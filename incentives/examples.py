@@ -1,0 +1,81 @@
+"""Examples for the schema."""
+
+from typing import Any
+
+_POST = "post_01ky3q5v7n8w9x0y1z2a3b4c5d"
+_VERDICT = "ver_01ky3q5vn2q4s6t8v0w2x4y6z8"
+
+BADGE: dict[str, Any] = {
+    "rule": "first-mask",
+    "title": "Mask-on",
+    "description": "A first post with every mask on.",
+    "status": "active",
+    "awarded_at": "2026-11-21T09:30:02.118Z",
+    "changed_at": "2026-11-21T09:30:02.118Z",
+    "post_id": _POST,
+    "evidence": {"measured": 1, "threshold": 1, "post_ids": [_POST]},
+}
+STANDING: dict[str, Any] = {
+    "id": "ada",
+    "masked_posts": 1,
+    "distinct_days": 1,
+    "badges": [BADGE],
+    "matched": [{"amount_minor": 50, "currency": "EUR"}],
+}
+RANK_REQUEST: dict[str, Any] = {
+    "candidates": [
+        {"post_id": "post_01ky3q2m4p6r8t0v2x4z6b8d0f", "base_score": 1.2},
+        {"post_id": _POST, "base_score": 1.0, "age_seconds": 60},
+    ]
+}
+RANKING: dict[str, Any] = {
+    "ranking": [
+        {"post_id": _POST, "rank": 1, "score": 1.499, "factor": 1.499, "reason": "boosted"},
+        {
+            "post_id": "post_01ky3q2m4p6r8t0v2x4z6b8d0f",
+            "rank": 2,
+            "score": 1.2,
+            "factor": 1.0,
+            "reason": "not_boosted",
+        },
+    ]
+}
+CAMPAIGN: dict[str, Any] = {
+    "id": "cmp_01ky3pzx1c3e5g7j9m1p3r5t7v",
+    "name": "Masks for a clinic",
+    "sponsor": "Example Sponsor",
+    "cause": "Masks for a clinic",
+    "status": "active",
+    "currency": "EUR",
+    "amount_minor": 50,
+    "cap_per_author_per_day": 10,
+    "budget_minor": 150_000,
+    "committed_minor": 50_000,
+    "reserved_minor": 10_000,
+    "settled_minor": 40_000,
+    "left_minor": 100_000,
+    "starts_at": "2026-11-01T00:00:00Z",
+    "ends_at": None,
+}
+EVENT: dict[str, Any] = {
+    "id": "evt_01ky3q5w0a2c4e6g8j0m2p4r6t",
+    "type": "post.analyzed",
+    "timestamp": "2026-11-21T09:30:02.118Z",
+    "subject": {"type": "post", "id": _POST},
+    "sequence": 1,
+    "data": {
+        "post_id": _POST,
+        "author_id": "ada",
+        "verdict": {"id": _VERDICT, "outcome": "masked", "source": "model", "sequence": 1},
+    },
+}
+EVENTS: dict[str, Any] = {"data": [EVENT], "next": "WzgxMiwgMTdd"}
+ENDPOINT_REQUEST: dict[str, Any] = {"url": "https://feed.example.org/webhooks"}
+ENDPOINT: dict[str, Any] = {
+    "id": "whe_01ky3q0b2d4f6h8k0n2q4s6v8x",
+    "url": "https://feed.example.org/webhooks",
+    "event_types": [],
+    "status": "active",
+    "created_at": "2026-11-21T09:00:00Z",
+    "secret": "whsec_c2hvd24gb25jZSwga2VlcCBpdCBzYWZlIQAAAAAAAAA=",
+}

@@ -1,0 +1,254 @@
+"""How rewards, money and events look as JSON; money is in minor units: 100 is one euro."""
+
+import math
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
+
+from incentives import endpoints, events, feed
+from incentives.endpoints import LONGEST_URL
+from incentives.models import BadgeAward, Campaign, Delivery, Event, Match, WebhookEndpoint
+from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing
+
+MAX_CANDIDATES = 500
+# Far above any real score, far below where a float overflows when multiplied.
+MAX_SCORE = 1e12
+MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
+
+
+class EvidenceSerializer(serializers.Serializer[Any]):
+    measured = serializers.IntegerField(help_text="what the rule counts, when the badge was awarded")
+    threshold = serializers.IntegerField()
+    post_ids = serializers.ListField(child=serializers.CharField(), help_text="the posts that reach the threshold")
+
+
+class BadgeSerializer(serializers.Serializer[Badge]):
+    rule = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    status = serializers.ChoiceField(BadgeAward.Status.choices)
+    awarded_at = serializers.DateTimeField()
+    changed_at = serializers.DateTimeField()
+    post_id = serializers.CharField(help_text="the post that tipped the scale")
+    evidence = EvidenceSerializer()
+
+
+class BoostSerializer(serializers.Serializer[BoostStanding]):
+    factor = serializers.FloatField()
+    factor_now = serializers.FloatField(help_text="what is left of it at this moment")
+    half_life_seconds = serializers.IntegerField()
+    starts_at = serializers.DateTimeField()
+    ends_at = serializers.DateTimeField()
+
+
+class CampaignNameSerializer(serializers.Serializer[CampaignName]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    sponsor = serializers.CharField()
+
+
+class MatchSerializer(serializers.Serializer[MatchStanding]):
+    id = serializers.CharField()
+    campaign = CampaignNameSerializer()
+    amount_minor = serializers.IntegerField()
+    currency = serializers.CharField(help_text="ISO 4217")
+    status = serializers.ChoiceField(Match.Status.choices)
+
+
+class RewardsSerializer(serializers.Serializer[Rewards]):
+    badges = BadgeSerializer(many=True, help_text="the author's badges that this post earned")
+    boost = BoostSerializer(allow_null=True)
+    match = MatchSerializer(allow_null=True)
+    event_ids = serializers.ListField(child=serializers.CharField())
+
+
+class MoneySerializer(serializers.Serializer[Money]):
+    amount_minor = serializers.IntegerField()
+    currency = serializers.CharField(help_text="ISO 4217")
+
+
+class StandingSerializer(serializers.Serializer[Standing]):
+    id = serializers.CharField(help_text="the platform's own id of the author")
+    masked_posts = serializers.IntegerField()
+    distinct_days = serializers.IntegerField(help_text="UTC days with a masked post")
+    badges = BadgeSerializer(many=True, help_text="those the author holds now")
+    matched = MoneySerializer(many=True, help_text="reserved and settled, by currency")
+
+
+class CampaignSerializer(serializers.ModelSerializer[Campaign]):
+    settled_minor = serializers.IntegerField(read_only=True)
+    reserved_minor = serializers.SerializerMethodField()
+    left_minor = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Campaign
+        fields = (
+            *("id", "name", "sponsor", "cause", "status", "currency", "amount_minor", "cap_per_author_per_day"),
+            *("budget_minor", "committed_minor", "reserved_minor", "settled_minor", "left_minor"),
+            *("starts_at", "ends_at"),
+        )
+        read_only_fields = fields
+        extra_kwargs = {
+            "committed_minor": {"help_text": "reserved and settled together"},
+            "budget_minor": {"help_text": "in minor units: 100 is one euro"},
+        }
+
+    def get_reserved_minor(self, campaign: Campaign) -> int:
+        """Return what is promised and may still be taken back."""
+        settled: int = campaign.settled_minor  # type: ignore[attr-defined]  # selectors.with_settled adds it
+        return campaign.committed_minor - settled
+
+    def get_left_minor(self, campaign: Campaign) -> int:
+        """Return what no post was promised."""
+        return campaign.budget_minor - campaign.committed_minor
+
+
+class CandidateSerializer(serializers.Serializer[Any]):
+    post_id = serializers.CharField(max_length=64)
+    base_score = serializers.FloatField(min_value=0, max_value=MAX_SCORE)
+    age_seconds = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=MAX_AGE_SECONDS,
+        help_text="how old the post is to the platform; where not given, the boost fades since it began",
+    )
+
+    def validate_base_score(self, value: float) -> float:
+        """Refuse NaN, which compares with nothing."""
+        return _finite(value)
+
+    def validate_age_seconds(self, value: float | None) -> float | None:
+        """Refuse NaN here as well."""
+        return None if value is None else _finite(value)
+
+
+class RankRequestSerializer(serializers.Serializer[Any]):
+    candidates = serializers.ListField(child=CandidateSerializer(), min_length=1, max_length=MAX_CANDIDATES)
+
+    def validate_candidates(self, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Refuse a post that comes twice: it could not have one rank."""
+        seen: set[str] = set()
+        problems: list[dict[str, Any]] = [{} for _ in candidates]
+        for problem, candidate in zip(problems, candidates, strict=True):
+            if candidate["post_id"] in seen:
+                message = "This post is among the candidates already."
+                problem["post_id"] = [ErrorDetail(message, code="duplicate_post")]
+            seen.add(candidate["post_id"])
+        if any(problems):
+            raise serializers.ValidationError(problems)
+        return candidates
+
+
+class RankedSerializer(serializers.Serializer[feed.Ranked]):
+    post_id = serializers.CharField()
+    rank = serializers.IntegerField()
+    score = serializers.FloatField(help_text="base score times factor")
+    factor = serializers.FloatField()
+    reason = serializers.ChoiceField([reason.value for reason in feed.Reason])
+
+
+class RankingSerializer(serializers.Serializer[Any]):
+    ranking = RankedSerializer(many=True)
+
+
+class SubjectSerializer(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(Event.SubjectType.choices)
+    id = serializers.CharField()
+
+
+class EventSerializer(serializers.Serializer[Event]):
+    """An event, told here exactly as by webhook."""
+
+    id = serializers.CharField()
+    type = serializers.ChoiceField(Event.Type.choices)
+    timestamp = serializers.DateTimeField()
+    subject = SubjectSerializer()
+    sequence = serializers.IntegerField(help_text="counts the events of the subject from 1, without a gap")
+    data = serializers.DictField()  # type: ignore[assignment]  # a field, which the metaclass takes off the class
+
+    def to_representation(self, instance: Event) -> dict[str, Any]:
+        """Return the bytes' content that a webhook carries."""
+        return events.representation(instance)
+
+
+class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
+    class Meta:
+        model = WebhookEndpoint
+        fields: tuple[str, ...] = ("id", "url", "event_types", "status", "created_at")
+        read_only_fields = fields
+
+
+class EndpointSecretSerializer(EndpointSerializer):
+    class Meta(EndpointSerializer.Meta):
+        fields = (*EndpointSerializer.Meta.fields, "secret")
+        read_only_fields = fields
+        extra_kwargs = {"secret": {"help_text": "signs the webhooks; shown this once"}}
+
+
+class EndpointRequestSerializer(serializers.Serializer[Any]):
+    # No URLField: it refuses hosts of one label, which private networks have.
+    url = serializers.CharField(max_length=LONGEST_URL)
+    event_types = serializers.ListField(
+        child=serializers.ChoiceField(Event.Type.choices), required=False, help_text="none or empty: every type"
+    )
+
+
+class EndpointChangeSerializer(EndpointRequestSerializer):
+    url = serializers.CharField(max_length=LONGEST_URL, required=False)
+    status = serializers.ChoiceField(WebhookEndpoint.Status.choices, required=False)
+
+
+class DeliverySerializer(serializers.ModelSerializer[Delivery]):
+    event_id = serializers.CharField(source="event.id")
+    event_type = serializers.ChoiceField(Event.Type.choices, source="event.type")
+    attempts = serializers.SerializerMethodField()
+    last_status_code = serializers.SerializerMethodField()
+    last_error = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Delivery
+        fields = (
+            *("id", "event_id", "event_type", "status", "attempts", "last_status_code", "last_error"),
+            *("due_at", "created_at", "delivered_at"),
+        )
+        read_only_fields = fields
+
+    def get_attempts(self, delivery: Delivery) -> int:
+        """Return how often it was tried."""
+        return len(delivery.attempts.all())
+
+    def get_last_status_code(self, delivery: Delivery) -> int | None:
+        """Return what was answered last."""
+        attempts = list(delivery.attempts.all())
+        return attempts[-1].status_code if attempts else None
+
+    def get_last_error(self, delivery: Delivery) -> str:
+        """Return why the last attempt failed."""
+        attempts = list(delivery.attempts.all())
+        return attempts[-1].error if attempts else ""
+
+
+class EndpointDetailSerializer(EndpointSerializer):
+    deliveries = serializers.SerializerMethodField(help_text="the youngest")
+
+    class Meta(EndpointSerializer.Meta):
+        fields = (*EndpointSerializer.Meta.fields, "deliveries")
+        read_only_fields = fields
+
+    @extend_schema_field(DeliverySerializer(many=True))
+    def get_deliveries(self, endpoint: WebhookEndpoint) -> Any:
+        """Return what was sent lately."""
+        return DeliverySerializer(endpoints.recent_deliveries(endpoint), many=True).data
+
+
+class TestSentSerializer(serializers.Serializer[Event]):
+    event_id = serializers.CharField(source="id")
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise serializers.ValidationError("A finite number is needed.", code="not_finite")
+    return value

@@ -1,0 +1,56 @@
+"""When the work of this app is done: each task fetches, calls and returns."""
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from incentives import donations, rewards, webhooks
+
+
+@shared_task
+def apply_verdict(verdict_id: str) -> None:
+    """Give or take back what a verdict earns."""
+    rewards.apply_verdict(verdict_id)
+
+
+@shared_task
+def take_back(post_id: str) -> None:
+    """Take back what a withdrawn post earned."""
+    rewards.take_back(post_id)
+
+
+@shared_task
+def sweep_verdicts() -> None:
+    """Apply the verdicts and withdrawals whose message was lost."""
+    for verdict_id in rewards.unapplied_verdicts():
+        rewards.apply_verdict(verdict_id)
+    for post_id in rewards.withdrawn_with_rewards():
+        rewards.take_back(post_id)
+
+
+@shared_task
+def deliver_webhook(delivery_id: str) -> None:
+    """Make one attempt at a delivery; the next one is the sweep's."""
+    webhooks.deliver(delivery_id, delivery_terms())
+
+
+@shared_task
+def sweep_deliveries() -> None:
+    """Wake a worker for each delivery that is due."""
+    for delivery_id in webhooks.requeue(timezone.now()):
+        deliver_webhook.delay(delivery_id)
+
+
+@shared_task
+def settle_matches() -> None:
+    """Settle the matches whose time has come."""
+    donations.settle_due(timezone.now())
+
+
+def delivery_terms() -> webhooks.Terms:
+    """Read from the settings how deliveries are tried."""
+    return webhooks.Terms(
+        allow_private=settings.ALLOW_PRIVATE_ADDRESSES,
+        timeout_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+        retry_seconds=settings.WEBHOOK_RETRY_SECONDS,
+    )

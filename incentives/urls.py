@@ -1,0 +1,17 @@
+"""The addresses of this app, below /api/v1/."""
+
+from django.urls import path
+
+from incentives import views
+
+urlpatterns = [
+    path("authors/<str:external_id>", views.AuthorView.as_view(), name="author"),
+    path("authors/<str:external_id>/badges", views.AuthorBadgesView.as_view(), name="author-badges"),
+    path("feed/rank", views.RankView.as_view(), name="feed-rank"),
+    path("campaigns", views.CampaignsView.as_view(), name="campaigns"),
+    path("campaigns/<str:campaign_id>", views.CampaignView.as_view(), name="campaign"),
+    path("events", views.EventsView.as_view(), name="events"),
+    path("webhook-endpoints", views.EndpointsView.as_view(), name="webhook-endpoints"),
+    path("webhook-endpoints/<str:endpoint_id>", views.EndpointView.as_view(), name="webhook-endpoint"),
+    path("webhook-endpoints/<str:endpoint_id>/test", views.EndpointTestView.as_view(), name="webhook-endpoint-test"),
+]

@@ -1,0 +1,287 @@
+"""The API of rewards, money and events: these views only translate."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+
+from incentives import endpoints, events, examples, feed, selectors
+from incentives.models import Campaign, WebhookEndpoint
+from incentives.serializers import (
+    BadgeSerializer,
+    CampaignSerializer,
+    EndpointChangeSerializer,
+    EndpointDetailSerializer,
+    EndpointRequestSerializer,
+    EndpointSecretSerializer,
+    EndpointSerializer,
+    EventSerializer,
+    RankingSerializer,
+    RankRequestSerializer,
+    StandingSerializer,
+    TestSentSerializer,
+)
+from mask_social.errors import ApiError, ProblemSerializer
+from moderation import pagination
+from moderation.authentication import platform_of
+from moderation.models import ApiKey, Author
+
+LONGEST_WAIT_SECONDS = 30
+POLL_SECONDS = 0.25
+
+PROBLEM = OpenApiResponse(ProblemSerializer, description="problem details")
+REFUSED = {401: PROBLEM, 403: PROBLEM}
+
+
+class AuthorView(APIView):
+    required_scope = ApiKey.Scope.POSTS_READ
+
+    @extend_schema(
+        summary="An author's standing",
+        tags=["authors"],
+        responses={200: StandingSerializer, 404: PROBLEM, **REFUSED},
+        examples=[OpenApiExample("after a first masked post", examples.STANDING, response_only=True)],
+    )
+    def get(self, request: Request, external_id: str) -> Response:
+        """Return what an author's posts add up to."""
+        return Response(StandingSerializer(selectors.standing_of(_author(request, external_id))).data)
+
+
+class AuthorBadgesView(APIView):
+    required_scope = ApiKey.Scope.POSTS_READ
+
+    @extend_schema(
+        summary="An author's badges, those taken back included",
+        tags=["authors"],
+        parameters=pagination.PARAMETERS,
+        responses={200: pagination.page_serializer(BadgeSerializer, "Badge"), 400: PROBLEM, 404: PROBLEM, **REFUSED},
+    )
+    def get(self, request: Request, external_id: str) -> Response:
+        """Return every award, the youngest first, with the evidence it rests on."""
+        query = pagination.read_query(request, parts=(int,))
+        page = pagination.paginate(selectors.badges_of(_author(request, external_id)), query)
+        return Response(page.body(lambda awards: _many(BadgeSerializer, [selectors.badge_of(row) for row in awards])))
+
+
+class RankView(APIView):
+    required_scope = ApiKey.Scope.FEED_RANK
+
+    @extend_schema(
+        summary="Order a feed by score and boost",
+        tags=["feed"],
+        request=RankRequestSerializer,
+        responses={200: RankingSerializer, 400: PROBLEM, **REFUSED},
+        examples=[
+            OpenApiExample("two posts", examples.RANK_REQUEST, request_only=True),
+            OpenApiExample("the boosted one first", examples.RANKING, response_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Multiply each candidate's score by its boost; unknown posts keep their score."""
+        serializer = RankRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        ranking = feed.rank(
+            platform_of(request).pk,
+            [_candidate(row) for row in serializer.validated_data["candidates"]],
+            timezone.now(),
+        )
+        return Response(RankingSerializer({"ranking": ranking}).data)
+
+
+class CampaignsView(APIView):
+    required_scope = ApiKey.Scope.CAMPAIGNS_READ
+
+    @extend_schema(
+        summary="The campaigns that match, or matched, your posts",
+        tags=["campaigns"],
+        parameters=pagination.PARAMETERS,
+        responses={200: pagination.page_serializer(CampaignSerializer, "Campaign"), 400: PROBLEM, **REFUSED},
+    )
+    def get(self, request: Request) -> Response:
+        """Return them, the youngest first, with what is left of each budget."""
+        page = pagination.paginate(selectors.campaigns_for(platform_of(request)), pagination.read_query(request))
+        return Response(page.body(lambda campaigns: _many(CampaignSerializer, campaigns)))
+
+
+class CampaignView(APIView):
+    required_scope = ApiKey.Scope.CAMPAIGNS_READ
+
+    @extend_schema(
+        summary="A campaign and what is left of its budget",
+        tags=["campaigns"],
+        responses={200: CampaignSerializer, 404: PROBLEM, **REFUSED},
+        examples=[OpenApiExample("a third given", examples.CAMPAIGN, response_only=True)],
+    )
+    def get(self, request: Request, campaign_id: str) -> Response:
+        """Return one campaign; the figures are of this moment."""
+        campaign: Campaign = get_object_or_404(selectors.campaigns_for(platform_of(request)), pk=campaign_id)
+        return Response(CampaignSerializer(campaign).data)
+
+
+class EventsView(APIView):
+    required_scope = ApiKey.Scope.EVENTS_READ
+
+    @extend_schema(
+        summary="What happened, the oldest first",
+        description=(
+            "The same events as the webhooks. `next` always leads on from the last event of the page, so that a reader "
+            "can ask again later with it; it is null only before the first event. Whoever follows it misses none."
+        ),
+        tags=["events"],
+        parameters=[
+            *pagination.PARAMETERS,
+            OpenApiParameter(
+                "wait", OpenApiTypes.INT, description=f"seconds to wait for an event, 0 to {LONGEST_WAIT_SECONDS}"
+            ),
+        ],
+        responses={200: pagination.page_serializer(EventSerializer, "Event"), 400: PROBLEM, **REFUSED},
+        examples=[OpenApiExample("a verdict", examples.EVENTS, response_only=True)],
+    )
+    def get(self, request: Request) -> Response:
+        """Return the events after a cursor; with `wait`, as soon as there is one."""
+        query = pagination.read_query(request, parts=(int, int))
+        deadline = time.monotonic() + _wait(request)
+        found = events.after(platform_of(request), query.after, query.limit)
+        while not found and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            found = events.after(platform_of(request), query.after, query.limit)
+        last: Any = (found[-1].transaction_id, found[-1].position) if found else query.after
+        page = pagination.Page(found, None if last is None else pagination.encode(last))
+        return Response(page.body(lambda rows: _many(EventSerializer, rows)))
+
+
+class EndpointsView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        summary="Your webhook endpoints",
+        tags=["webhooks"],
+        parameters=pagination.PARAMETERS,
+        responses={200: pagination.page_serializer(EndpointSerializer, "Endpoint"), 400: PROBLEM, **REFUSED},
+    )
+    def get(self, request: Request) -> Response:
+        """Return them, the youngest first, without their secrets."""
+        page = pagination.paginate(_endpoints(request), pagination.read_query(request))
+        return Response(page.body(lambda rows: _many(EndpointSerializer, rows)))
+
+    @extend_schema(
+        summary="Listen to events",
+        tags=["webhooks"],
+        request=EndpointRequestSerializer,
+        responses={201: EndpointSecretSerializer, 400: PROBLEM, 409: PROBLEM, **REFUSED},
+        examples=[
+            OpenApiExample("every event", examples.ENDPOINT_REQUEST, request_only=True),
+            OpenApiExample("with its secret", examples.ENDPOINT, response_only=True, status_codes=["201"]),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Make an endpoint; the answer holds the secret that signs its webhooks, this once."""
+        serializer = EndpointRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        endpoint = endpoints.create(
+            platform_of(request),
+            serializer.validated_data["url"],
+            serializer.validated_data.get("event_types", ()),
+            allow_private=settings.ALLOW_PRIVATE_ADDRESSES,
+        )
+        return Response(EndpointSecretSerializer(endpoint).data, status=HTTPStatus.CREATED)
+
+
+class EndpointView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        summary="A webhook endpoint and its youngest deliveries",
+        tags=["webhooks"],
+        responses={200: EndpointDetailSerializer, 404: PROBLEM, **REFUSED},
+    )
+    def get(self, request: Request, endpoint_id: str) -> Response:
+        """Return one endpoint."""
+        return Response(EndpointDetailSerializer(_endpoint(request, endpoint_id)).data)
+
+    @extend_schema(
+        summary="Change, disable or enable a webhook endpoint",
+        tags=["webhooks"],
+        request=EndpointChangeSerializer,
+        responses={200: EndpointSerializer, 400: PROBLEM, 404: PROBLEM, **REFUSED},
+    )
+    def patch(self, request: Request, endpoint_id: str) -> Response:
+        """Change what is given; what is missed while disabled can be read from the events."""
+        endpoint = _endpoint(request, endpoint_id)
+        serializer = EndpointChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        changed = endpoints.change(
+            endpoint, **serializer.validated_data, allow_private=settings.ALLOW_PRIVATE_ADDRESSES
+        )
+        return Response(EndpointSerializer(changed).data)
+
+    @extend_schema(
+        summary="Delete a webhook endpoint and the record of its deliveries",
+        tags=["webhooks"],
+        responses={204: None, 404: PROBLEM, **REFUSED},
+    )
+    def delete(self, request: Request, endpoint_id: str) -> Response:
+        """Delete one endpoint; nothing more is sent to it."""
+        _endpoint(request, endpoint_id).delete()
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class EndpointTestView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        summary="Send a test event to a webhook endpoint",
+        tags=["webhooks"],
+        request=None,
+        responses={202: TestSentSerializer, 404: PROBLEM, 409: PROBLEM, **REFUSED},
+    )
+    def post(self, request: Request, endpoint_id: str) -> Response:
+        """Send `endpoint.test` to it alone; its outcome shows among its deliveries."""
+        event = endpoints.send_test(_endpoint(request, endpoint_id))
+        return Response(TestSentSerializer(event).data, status=HTTPStatus.ACCEPTED)
+
+
+def _many(serializer: type[BaseSerializer[Any]], rows: Sequence[object]) -> Any:
+    return serializer(rows, many=True).data
+
+
+def _author(request: Request, external_id: str) -> Author:
+    author: Author = get_object_or_404(Author, platform=platform_of(request), external_id=external_id)
+    return author
+
+
+def _endpoints(request: Request) -> Any:
+    return WebhookEndpoint.objects.filter(platform=platform_of(request))
+
+
+def _endpoint(request: Request, endpoint_id: str) -> WebhookEndpoint:
+    endpoint: WebhookEndpoint = get_object_or_404(_endpoints(request), pk=endpoint_id)
+    return endpoint
+
+
+def _candidate(row: dict[str, Any]) -> feed.Candidate:
+    age = row.get("age_seconds")
+    return feed.Candidate(row["post_id"], row["base_score"], None if age is None else timedelta(seconds=age))
+
+
+def _wait(request: Request) -> int:
+    raw = request.query_params.get("wait", "0")
+    if not (raw.isascii() and raw.isdigit() and int(raw[:9]) <= LONGEST_WAIT_SECONDS):
+        raise ApiError(
+            HTTPStatus.BAD_REQUEST,
+            "invalid_wait",
+            f"wait must be from 0 to {LONGEST_WAIT_SECONDS} seconds.",
+            pointer="/wait",
+        )
+    return int(raw)
