@@ -29,6 +29,7 @@ from mask_social.stack import Stack, StackError
 BASE = Path(__file__).resolve().parents[2]
 SENDERS = 4
 PATIENCE_SECONDS = 120  # for one post, and for the last webhook
+POLL_SECONDS = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,12 +138,23 @@ def _post_one(client: Client, post: DemoPost) -> PhotoResult:
 
 
 def _collect_events(client: Client, feed: FeedService, results: Sequence[PhotoResult]) -> None:
-    events = client.events()
-    missing = feed.wait_for([event["id"] for event in events], PATIENCE_SECONDS)
-    by_post = {result.post_id: result for result in results}
+    """Note for each photo the events that tell of it, and whether the feed service was told of them too."""
+    by_post = {result.post_id: result for result in results if result.post_id}
+    due = {event_id for result in results for event_id in result.rewards.get("event_ids", ())}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        events = client.events()
+        if due <= {event["id"] for event in events} or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SECONDS)  # the list holds back what a running transaction might still precede
+    missing = feed.wait_for([event["id"] for event in events], deadline - time.monotonic())
     for event in events:
         if result := by_post.get(event["data"].get("post_id")):
             result.events[event["id"]] = event["id"] not in missing
+    for result in results:
+        result.events |= {
+            event_id: False for event_id in result.rewards.get("event_ids", ()) if event_id not in result.events
+        }
 
 
 def _candidates(results: Sequence[PhotoResult]) -> list[dict[str, Any]]:
