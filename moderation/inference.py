@@ -10,9 +10,21 @@ from celery.signals import celeryd_after_setup, worker_process_init
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from ml.images import Header, decode, inspect
 from ml.types import FaceReading, ImageError, PhotoReading
 
-__all__ = ["AnalyzerLike", "FaceReading", "ImageError", "PhotoReading", "get", "reset", "warm"]
+__all__ = [
+    "AnalyzerLike",
+    "FaceReading",
+    "Header",
+    "ImageError",
+    "PhotoReading",
+    "decode",
+    "get",
+    "inspect",
+    "reset",
+    "warm",
+]
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,7 @@
 """What runs in a worker: fetch, call, return."""
 
+import math
+
 from celery import shared_task
 from django.conf import settings
 
@@ -9,8 +11,8 @@ from moderation import analysis, idempotency
 @shared_task(
     name="moderation.tasks.analyze_photo",
     # Soft first: the worker survives it and can say why.
-    soft_time_limit=settings.ANALYSIS_TIME_LIMIT * 0.8,
-    time_limit=settings.ANALYSIS_TIME_LIMIT,
+    soft_time_limit=max(1, math.floor(settings.ANALYSIS_TIME_LIMIT * 0.8)),
+    time_limit=math.ceil(settings.ANALYSIS_TIME_LIMIT),
 )
 def analyze_photo(photo_id: str) -> None:
     """Look at one photo."""

@@ -1,0 +1,111 @@
+"""How the calls look in the schema: examples, headers and errors."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from mask_social.errors import CONTENT_TYPE, Problem, ProblemSerializer
+
+POST_ID = "post_01jd3q8z7x2v5k9m4n6p8r0s1t"
+
+EXAMPLE_POST = {
+    "id": POST_ID,
+    "author_id": "u-1042",
+    "caption": "Back at work",
+    "region": "DE",
+    "status": "analyzed",
+    "created_at": "2026-11-21T08:30:00.120Z",
+    "completed_at": "2026-11-21T08:30:00.310Z",
+    "stages": [
+        {"name": "upload", "ms": 41.3},
+        {"name": "queue", "ms": 12.8},
+        {"name": "decode", "ms": 9.4},
+        {"name": "detect", "ms": 22.1},
+        {"name": "classify", "ms": 6.7},
+        {"name": "decide", "ms": 3.2},
+    ],
+    "photos": [
+        {
+            "id": "pho_01jd3q8z7y4c6e8g0j2k4m6n8p",
+            "position": 0,
+            "width": 1280,
+            "height": 853,
+            "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "status": "done",
+            "failure": None,
+            "timings": {"decode_ms": 9.4, "detect_ms": 22.1, "classify_ms": 6.7},
+            "faces": [
+                {
+                    "xyxy": [412.0, 180.5, 566.2, 391.0],
+                    "score": 0.998,
+                    "label": "mask",
+                    "probabilities": {"mask": 0.981, "no_mask": 0.006, "incorrect": 0.009, "occluded": 0.004},
+                }
+            ],
+        }
+    ],
+    "verdict": {
+        "id": "ver_01jd3q900a1b2c3d4e5f6g7h8j",
+        "outcome": "masked",
+        "source": "model",
+        "policy_version": 1,
+        "created_at": "2026-11-21T08:30:00.310Z",
+        "models": {
+            "detector": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+            "classifier": "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
+        },
+    },
+}
+
+PENDING_POST = EXAMPLE_POST | {
+    "status": "pending",
+    "completed_at": None,
+    "verdict": None,
+    "stages": [{"name": "upload", "ms": 41.3}, {"name": "queue", "ms": None}],
+    "photos": [],
+}
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="1 to 255 visible ASCII characters. A repeated request gets the first one's answer for a day.",
+)
+LOCATION = OpenApiParameter(
+    "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[202], description="where the post is read"
+)
+REPLAYED = OpenApiParameter(
+    "Idempotency-Replayed",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    response=[202],
+    description="`true` when the post had been made before",
+)
+RETRY_AFTER = OpenApiParameter(
+    "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[409], description="seconds"
+)
+
+COMMON = {
+    HTTPStatus.UNAUTHORIZED: ("missing_api_key", "invalid_api_key", "revoked_api_key"),
+    HTTPStatus.FORBIDDEN: ("insufficient_scope", "inactive_platform"),
+}
+
+
+def errors(codes: dict[HTTPStatus, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
+    """Describe the problems a call can answer with, besides those of every call."""
+    return {
+        (status.value, CONTENT_TYPE): OpenApiResponse(
+            ProblemSerializer,
+            description=", ".join(f"`{code}`" for code in names),
+            examples=[_example(status, names[0])],
+        )
+        for status, names in sorted((codes | COMMON).items())
+    }
+
+
+def _example(status: HTTPStatus, code: str) -> OpenApiExample:
+    value: dict[str, Any] = Problem(status, code, "What is wrong, in a sentence.").body()
+    return OpenApiExample(code, value=value, response_only=True, status_codes=[str(status.value)])

@@ -1,0 +1,162 @@
+"""What goes in and out over HTTP."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from rest_framework import serializers
+
+from moderation.extensions import post_sections
+from moderation.models import Analysis, Post, Verdict
+from moderation.pagination import page_serializer
+from moderation.representation import PostView
+from moderation.verdicts import STATES
+
+_REGION = RegexValidator(
+    r"\A[A-Z]{2}(-[A-Z0-9]{1,3})?\Z", "Use an ISO 3166 code such as DE or US-CA.", code="invalid_region"
+)
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuse fields it does not know: a misspelt one would be lost in silence."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Read the fields."""
+        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
+        if unknown:
+            message = "There is no such field."
+            raise serializers.ValidationError(
+                {str(name): [serializers.ErrorDetail(message, code="unknown_field")] for name in unknown}
+            )
+        return super().to_internal_value(data)
+
+
+class _PostFieldsSerializer(StrictSerializer):
+    author_id = serializers.CharField(
+        max_length=128, trim_whitespace=False, help_text="your own id of the author; we know nothing else of them"
+    )
+    caption = serializers.CharField(
+        max_length=2200, required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+    region = serializers.CharField(
+        required=False, allow_blank=True, default="", validators=[_REGION], help_text="ISO 3166, such as DE or US-CA"
+    )
+
+
+class NewPostSerializer(_PostFieldsSerializer):
+    """A post of photos that stand on public addresses."""
+
+    photo_urls = serializers.ListField(
+        child=serializers.CharField(max_length=2000), required=False, default=list, help_text="http or https"
+    )
+
+
+class NewPostFormSerializer(NewPostSerializer):
+    """A post of uploaded photos, in the order they are sent; URLs come after the files."""
+
+    photos = serializers.ListField(
+        child=serializers.FileField(),
+        required=False,
+        help_text=f"1 to {settings.MAX_PHOTOS} photos of at most {settings.MAX_PHOTO_BYTES // 1024**2} MB each",
+    )
+
+
+class ProbabilitiesSerializer(serializers.Serializer[Any]):
+    mask = serializers.FloatField()
+    no_mask = serializers.FloatField()
+    incorrect = serializers.FloatField(help_text="a mask that leaves nose or mouth bare")
+    occluded = serializers.FloatField(help_text="something that is no mask hides the mouth")
+
+
+class FaceSerializer(serializers.Serializer[Any]):
+    xyxy = serializers.ListField(
+        child=serializers.FloatField(), min_length=4, max_length=4, help_text="pixels of the upright photo"
+    )
+    score = serializers.FloatField(help_text="how sure the detector is that this is a face")
+    label = serializers.ChoiceField(  # type: ignore[assignment]  # a field, not Field.label: DRF takes it out of the class
+        choices=[(state, state) for state in STATES], help_text="the likeliest state"
+    )
+    probabilities = ProbabilitiesSerializer()
+
+
+class FailureSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class TimingsSerializer(serializers.Serializer[Any]):
+    decode_ms = serializers.FloatField(allow_null=True)
+    detect_ms = serializers.FloatField(allow_null=True)
+    classify_ms = serializers.FloatField(allow_null=True)
+
+
+class PhotoSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    position = serializers.IntegerField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    digest = serializers.CharField(help_text="SHA-256 of the photo as stored")
+    status = serializers.ChoiceField(choices=Analysis.Status.choices)
+    failure = FailureSerializer(allow_null=True)
+    timings = TimingsSerializer()
+    faces = FaceSerializer(many=True)
+
+
+class ModelsSerializer(serializers.Serializer[Any]):
+    detector = serializers.CharField(help_text="SHA-256")
+    classifier = serializers.CharField(help_text="SHA-256")
+
+
+class VerdictSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=Verdict.Outcome.choices)
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # as `label` above
+        choices=Verdict.Source.choices
+    )
+    policy_version = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    models = ModelsSerializer()
+
+
+class StageSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    ms = serializers.FloatField(allow_null=True, help_text="null until the stage is over")
+
+
+class PostSerializer(serializers.Serializer[PostView]):
+    """A post in full."""
+
+    id = serializers.CharField()
+    author_id = serializers.CharField()
+    caption = serializers.CharField()
+    region = serializers.CharField()
+    status = serializers.ChoiceField(choices=Post.Status.choices)
+    created_at = serializers.DateTimeField()
+    completed_at = serializers.DateTimeField(allow_null=True)
+    stages = StageSerializer(many=True)
+    photos = PhotoSerializer(many=True)
+    verdict = VerdictSerializer(allow_null=True)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Add the sections that other apps own."""
+        fields = super().get_fields()
+        for section in post_sections:
+            fields[section.name] = section.serializer(source=f"sections.{section.name}", allow_null=True)
+        return fields
+
+
+class PostSummarySerializer(serializers.Serializer[Any]):
+    """A post in a list."""
+
+    id = serializers.CharField()
+    author_id = serializers.CharField(source="author.external_id")
+    caption = serializers.CharField()
+    region = serializers.CharField()
+    status = serializers.ChoiceField(choices=Post.Status.choices)
+    created_at = serializers.DateTimeField()
+    completed_at = serializers.DateTimeField(allow_null=True)
+    outcome = serializers.ChoiceField(choices=Verdict.Outcome.choices, allow_null=True, source="latest_outcome")
+
+
+PostPageSerializer = page_serializer(PostSummarySerializer, "Post")

@@ -1,0 +1,208 @@
+"""What a stranger sends as a photo: inspected, made upright, freed of metadata, hashed. Nothing is written here."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import NoReturn
+
+from PIL import Image
+
+from mask_social.errors import ApiError
+from moderation import inference
+
+_MIN_SIDE = 16
+# No camera makes a longer strip; the pyramid of the detector would grow with it.
+_MAX_RATIO = 30
+_JPEG_QUALITY = 92
+_FORMAT_OF_TYPE = {
+    "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
+    "image/pjpeg": "JPEG",
+    "image/png": "PNG",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+    "image/bmp": "BMP",
+    "image/x-ms-bmp": "BMP",
+    "image/tiff": "TIFF",
+    "image/avif": "AVIF",
+}
+_FORMAT_OF_SUFFIX = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+}
+# How images begin that we know of but do not take: (offset, bytes, name).
+_NOT_TAKEN = (
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypavif", "AVIF"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\x00\x00\x01\x00", "ICO"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"DDS ", "DDS"),
+    (0, b"P5", "PGM"),
+    (0, b"P6", "PPM"),
+    (0, b"qoif", "QOI"),
+)
+_SVG_LOOK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is still accepted."""
+
+    max_bytes: int
+    max_pixels: int
+    max_photos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A photo as it came: `pointer` is where in the request; `size` may exceed what was kept of the content."""
+
+    pointer: str
+    content: bytes
+    size: int
+    digest: str
+    name: str = ""
+    content_type: str = ""
+    source_url: str = ""
+
+    @classmethod
+    def of(cls, pointer: str, content: bytes, *, name: str = "", content_type: str = "", url: str = "") -> "Upload":
+        """Wrap bytes that are all there."""
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(pointer, content, len(content), digest, name, content_type, url)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPhoto:
+    """A photo as it will be stored: an upright sRGB JPEG without metadata."""
+
+    content: bytes
+    digest: str
+    width: int
+    height: int
+    original_format: str
+    source_url: str
+
+
+def check_count(files: int, urls: int, limits: Limits) -> None:
+    """Refuse a post without photos, or with too many."""
+    pointer = "/photos" if files else "/photo_urls"
+    if files + urls == 0:
+        _refuse("/photos", "photos_required", "A post needs at least one photo.")
+    if files + urls > limits.max_photos:
+        _refuse(pointer, "too_many_photos", f"A post has at most {limits.max_photos} photos.")
+
+
+def prepare_all(uploads: Sequence[Upload], limits: Limits) -> list[PreparedPhoto]:
+    """Return all photos of a post as they will be stored, or refuse the first that is amiss."""
+    for upload in uploads:
+        check_bytes(upload, limits)
+    headers = [check_header(upload, limits) for upload in uploads]
+    return [_prepare(upload, header) for upload, header in zip(uploads, headers, strict=True)]
+
+
+def check_bytes(upload: Upload, limits: Limits) -> None:
+    """Refuse what is empty or too large."""
+    if upload.size == 0:
+        _refuse(upload.pointer, "empty_file", "The file is empty.")
+    if upload.size > limits.max_bytes:
+        megabytes = limits.max_bytes // 1024**2
+        _refuse(
+            upload.pointer,
+            "file_too_large",
+            f"The file is larger than {megabytes} MB.",
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        )
+
+
+def check_header(upload: Upload, limits: Limits) -> inference.Header:
+    """Refuse what its first bytes already tell against; nothing is decompressed."""
+    try:
+        header = inference.inspect(upload.content)
+    except inference.ImageError as error:
+        if error.code == "not_an_image":
+            _refuse_foreign(upload)
+        _refuse(upload.pointer, error.code, _sentence(error))
+    for where, claimed in _claims(upload):
+        if claimed != header.format:
+            detail = f"The file is {header.format}, but its {where} says {claimed}."
+            _refuse(upload.pointer, "format_mismatch", detail)
+    if header.width * header.height > limits.max_pixels:
+        _refuse(
+            upload.pointer,
+            "too_many_pixels",
+            f"The photo has more than {limits.max_pixels / 1e6:g} megapixels.",
+        )
+    short, long = sorted((header.width, header.height))
+    if short < _MIN_SIDE or long > _MAX_RATIO * short:
+        _refuse(
+            upload.pointer,
+            "bad_dimensions",
+            f"{header.width} × {header.height} is no photo: each side needs {_MIN_SIDE} pixels, "
+            f"the long one at most {_MAX_RATIO} times the short one.",
+        )
+    if header.is_animated:
+        _refuse(upload.pointer, "animated_image", "The file has more than one frame; a post takes photos.")
+    return header
+
+
+def _prepare(upload: Upload, header: inference.Header) -> PreparedPhoto:
+    try:
+        pixels = inference.decode(upload.content)
+    except inference.ImageError as error:
+        _refuse(upload.pointer, error.code, _sentence(error))
+    stream = BytesIO()
+    # A new image made of pixels alone: whatever the file said besides them stays behind.
+    Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling="4:4:4")
+    content = stream.getvalue()
+    height, width = pixels.shape[:2]
+    return PreparedPhoto(content, hashlib.sha256(content).hexdigest(), width, height, header.format, upload.source_url)
+
+
+def _refuse_foreign(upload: Upload) -> NoReturn:
+    head = upload.content[:_SVG_LOOK].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head):
+        _refuse(upload.pointer, "svg_not_supported", "SVG is a drawing, and may hold scripts; send a photo.")
+    for offset, magic, name in _NOT_TAKEN:
+        if upload.content.startswith(magic, offset):
+            _refuse(upload.pointer, "unsupported_format", f"{name} is not taken; send JPEG, PNG or WebP.")
+    _refuse(upload.pointer, "not_an_image", "The file is no image.")
+
+
+def _claims(upload: Upload) -> Iterator[tuple[str, str]]:
+    """Yield what the name and the type say the format is."""
+    media_type = upload.content_type.partition(";")[0].strip().lower()
+    if upload.source_url:  # servers name and label photos carelessly: only a type that is an image's is a claim
+        if claimed := _FORMAT_OF_TYPE.get(media_type):
+            yield "type", claimed
+        return
+    if claimed := _FORMAT_OF_SUFFIX.get(PurePosixPath(upload.name).suffix.lower()):
+        yield "name", claimed
+    if media_type not in {"", "application/octet-stream"}:
+        yield "type", _FORMAT_OF_TYPE.get(media_type, media_type)
+
+
+def _sentence(error: inference.ImageError) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _refuse(pointer: str, code: str, detail: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> NoReturn:
+    raise ApiError(status, code, detail, pointer=pointer)

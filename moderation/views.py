@@ -1,0 +1,305 @@
+"""Posts over HTTP: translate, call, answer."""
+
+import json
+import time
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.db.models import OuterRef, Subquery
+from django.http import Http404
+from django.urls import reverse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mask_social.errors import ApiError
+from moderation import fetching, idempotency, pagination, posts, schema, selectors, uploads
+from moderation.authentication import platform_of
+from moderation.extensions import post_sections
+from moderation.models import ApiKey, Platform, Post, Verdict
+from moderation.parsers import PHOTOS_FIELD, PhotoMultiPartParser, ReceivedFile
+from moderation.representation import post_view
+from moderation.serializers import (
+    NewPostFormSerializer,
+    NewPostSerializer,
+    PostPageSerializer,
+    PostSerializer,
+    PostSummarySerializer,
+)
+from moderation.tasks import analysis_terms
+
+MAX_PIXELS = 50_000_000
+MAX_WAIT_SECONDS = 30
+# Short polls of one indexed row: a listening connection per waiting reader would cost more.
+_POLL_SECONDS = 0.1
+_ID = OpenApiParameter("post_id", OpenApiTypes.STR, OpenApiParameter.PATH)
+_SCOPES = {
+    "POST": ApiKey.Scope.POSTS_WRITE,
+    "DELETE": ApiKey.Scope.POSTS_WRITE,
+    "GET": ApiKey.Scope.POSTS_READ,
+}
+
+
+class PostListView(APIView):
+    required_scope = _SCOPES
+    parser_classes = [JSONParser, PhotoMultiPartParser]
+
+    @extend_schema(
+        operation_id="create_post",
+        summary="Send a post",
+        description="Photos by multipart, or URLs of photos; what is refused changes nothing.",
+        request={"multipart/form-data": NewPostFormSerializer, "application/json": NewPostSerializer},
+        parameters=[schema.IDEMPOTENCY_KEY, schema.LOCATION, schema.REPLAYED, schema.RETRY_AFTER],
+        examples=[
+            OpenApiExample(
+                "by URL",
+                value={
+                    "author_id": "u-1042",
+                    "caption": "Back at work",
+                    "region": "DE",
+                    "photo_urls": ["https://cdn.example.org/p/1.jpg"],
+                },
+                request_only=True,
+                media_type="application/json",
+            )
+        ],
+        responses={
+            202: OpenApiResponse(
+                PostSerializer,
+                description="The post is stored and will be looked at.",
+                examples=[OpenApiExample("accepted", value=schema.PENDING_POST, response_only=True)],
+            )
+        }
+        | schema.errors(
+            {
+                HTTPStatus.BAD_REQUEST: (
+                    "validation_error",
+                    "required",
+                    "unknown_field",
+                    "photos_required",
+                    "too_many_photos",
+                    "empty_file",
+                    "not_an_image",
+                    "format_mismatch",
+                    "truncated_image",
+                    "too_many_pixels",
+                    "bad_dimensions",
+                    "animated_image",
+                    "svg_not_supported",
+                    "unsupported_format",
+                    "url_invalid",
+                    "url_not_public",
+                    "url_redirect_not_public",
+                    "url_too_large",
+                    "url_too_slow",
+                    "url_unreachable",
+                    "url_bad_status",
+                    "url_too_many_redirects",
+                    "invalid_idempotency_key",
+                ),
+                HTTPStatus.CONFLICT: ("idempotency_in_flight",),
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("file_too_large", "request_too_large"),
+                HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_mismatch",),
+            }
+        ),
+    )
+    def post(self, request: Request) -> Response:
+        """Take a post in."""
+        received_at = timezone.now()
+        platform = platform_of(request)
+        raw_key = request.headers.get("Idempotency-Key")
+        key = None if raw_key is None else idempotency.check_key(raw_key)
+        fields, files = _read_form(request)
+        limits = uploads.Limits(settings.MAX_PHOTO_BYTES, MAX_PIXELS, settings.MAX_PHOTOS)
+        uploads.check_count(len(files), len(fields["photo_urls"]), limits)
+
+        lock: idempotency.Lock | None = None
+        if key is not None:
+            asked = idempotency.fingerprint("POST", request.path, fields, [file.digest for file in files])
+            begun = idempotency.begin(platform, key, asked)
+            if isinstance(begun, idempotency.Replay):
+                return _accepted(begun.status, begun.body, replayed=True)
+            lock = begun
+        try:
+            found = fetching.fetch_all(
+                fields["photo_urls"],
+                fetching.FetchTerms(
+                    settings.FETCH_DEADLINE_SECONDS, settings.MAX_PHOTO_BYTES, settings.ALLOW_PRIVATE_ADDRESSES
+                ),
+            )
+            new = posts.NewPost(
+                platform=platform,
+                author_id=fields["author_id"],
+                caption=fields["caption"],
+                region=fields["region"],
+                received_at=received_at,
+                photos=uploads.prepare_all([*files, *found], limits),
+            )
+            body: dict[str, Any] = {}
+
+            def answer(post: Post) -> None:
+                body.update(_plain(selectors.posts_in_full().get(pk=post.pk)))
+                if lock is not None:
+                    idempotency.complete(lock, HTTPStatus.ACCEPTED, body)
+
+            posts.create_post(new, analysis_terms(), then=answer)
+        except BaseException:
+            if lock is not None:
+                idempotency.release(lock)
+            raise
+        return _accepted(HTTPStatus.ACCEPTED, body, replayed=False)
+
+    @extend_schema(
+        operation_id="list_posts",
+        summary="List posts, the newest first",
+        parameters=[
+            OpenApiParameter("author_id", OpenApiTypes.STR, description="of this author alone"),
+            OpenApiParameter("status", OpenApiTypes.STR, enum=Post.Status.values),
+            *pagination.PARAMETERS,
+        ],
+        responses={200: PostPageSerializer}
+        | schema.errors({HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor", "invalid_status")}),
+    )
+    def get(self, request: Request) -> Response:
+        """List the platform's posts."""
+        latest = Verdict.objects.filter(post=OuterRef("pk")).order_by("-sequence").values("outcome")[:1]
+        rows = Post.objects.filter(platform=platform_of(request)).select_related("author")
+        rows = rows.annotate(latest_outcome=Subquery(latest))
+        if author_id := request.query_params.get("author_id"):
+            rows = rows.filter(author__external_id=author_id.replace("\0", "\ufffd"))
+        if status := request.query_params.get("status"):
+            if status not in Post.Status.values:
+                raise ApiError(
+                    HTTPStatus.BAD_REQUEST,
+                    "invalid_status",
+                    f"status is one of {', '.join(Post.Status.values)}.",
+                    pointer="/status",
+                )
+            rows = rows.filter(status=status)
+        page = pagination.paginate(rows, pagination.read_query(request))
+        return Response(page.body(lambda data: PostSummarySerializer(data, many=True).data))
+
+
+class PostView(APIView):
+    required_scope = _SCOPES
+
+    @extend_schema(
+        operation_id="get_post",
+        summary="Read a post",
+        parameters=[
+            _ID,
+            OpenApiParameter(
+                "wait",
+                OpenApiTypes.NUMBER,
+                description=f"seconds, up to {MAX_WAIT_SECONDS}, to wait for a verdict and what it brings",
+            ),
+        ],
+        responses={
+            200: OpenApiResponse(
+                PostSerializer,
+                examples=[OpenApiExample("analyzed", value=schema.EXAMPLE_POST, response_only=True)],
+            )
+        }
+        | schema.errors({HTTPStatus.BAD_REQUEST: ("invalid_wait",), HTTPStatus.NOT_FOUND: ("not_found",)}),
+    )
+    def get(self, request: Request, post_id: str) -> Response:
+        """Return a post, at once or when there is nothing more to wait for."""
+        wait = _read_wait(request)
+        platform = platform_of(request)
+        _own_post(platform, post_id)
+        _wait_until_settled(post_id, wait)
+        post = selectors.posts_in_full().filter(platform=platform, pk=post_id).first()
+        if post is None:
+            raise Http404("There is no such post.")
+        return Response(PostSerializer(post_view(post)).data)
+
+    @extend_schema(
+        operation_id="withdraw_post",
+        summary="Withdraw a post",
+        description="Takes back what the post earned. Withdrawing again changes nothing.",
+        parameters=[_ID],
+        responses={204: None} | schema.errors({HTTPStatus.NOT_FOUND: ("not_found",)}),
+    )
+    def delete(self, request: Request, post_id: str) -> Response:
+        """Withdraw a post."""
+        posts.withdraw(_own_post(platform_of(request), post_id))
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _read_form(request: Request) -> tuple[dict[str, Any], list[uploads.Upload]]:
+    files: list[uploads.Upload] = []
+    data: Any = request.data
+    if hasattr(data, "getlist"):  # multipart: lists of values, files among them
+        data, files = _split(data)
+    serializer = NewPostSerializer(data=data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data), files
+
+
+def _split(form: Any) -> tuple[dict[str, Any], list[uploads.Upload]]:
+    data: dict[str, Any] = {}
+    for name in form:
+        values = form.getlist(name)
+        if name == PHOTOS_FIELD and all(isinstance(value, ReceivedFile) for value in values):
+            continue
+        data[name] = values if name == "photo_urls" else values[-1]
+    received = [value for value in form.getlist(PHOTOS_FIELD) if isinstance(value, ReceivedFile)]
+    return data, [
+        uploads.Upload(
+            f"/photos/{index}", file.content, file.size or 0, file.digest, file.name or "", file.content_type or ""
+        )
+        for index, file in enumerate(received)
+    ]
+
+
+def _plain(post: Post) -> dict[str, Any]:
+    # What JSON makes of it, so that a replay is the same to the last character.
+    plain: dict[str, Any] = json.loads(JSONRenderer().render(PostSerializer(post_view(post)).data))
+    return plain
+
+
+def _accepted(status: int, body: dict[str, Any], *, replayed: bool) -> Response:
+    headers = {"Location": reverse("post", args=[body["id"]])}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(body, status=status, headers=headers)
+
+
+def _own_post(platform: Platform, post_id: str) -> Post:
+    post = Post.objects.filter(platform=platform, pk=post_id).first()
+    if post is None:  # another platform's post is none to this one
+        raise Http404("There is no such post.")
+    return post
+
+
+def _read_wait(request: Request) -> float:
+    raw = request.query_params.get("wait", "0")
+    try:
+        wait = float(raw)
+    except ValueError:
+        wait = -1
+    if not 0 <= wait <= MAX_WAIT_SECONDS:
+        raise ApiError(
+            HTTPStatus.BAD_REQUEST,
+            "invalid_wait",
+            f"wait is a number of seconds from 0 to {MAX_WAIT_SECONDS}.",
+            pointer="/wait",
+        )
+    return wait
+
+
+def _wait_until_settled(post_id: str, seconds: float) -> None:
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        post = Post.objects.filter(pk=post_id).first()
+        if post is None or (
+            post.status != Post.Status.PENDING and all(section.is_settled(post) for section in post_sections)
+        ):
+            return
+        time.sleep(min(_POLL_SECONDS, left))

@@ -1,0 +1,116 @@
+"""A platform that sends posts, and a folder of its own for what is stored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+from pytest_django.fixtures import SettingsWrapper
+
+from moderation.models import Author, IdempotencyKey, Photo, Platform, Post
+from tests import cast
+
+CREATED = (Platform, Author, Post, Photo, IdempotencyKey)
+
+
+@pytest.fixture(autouse=True)
+def media(settings: SettingsWrapper, tmp_path: Path) -> Path:
+    """Store photos in the test's own folder."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    settings.STORAGES = settings.STORAGES | {
+        "default": settings.STORAGES["default"] | {"OPTIONS": {"location": folder, "base_url": None}}
+    }
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def temporary(settings: SettingsWrapper, tmp_path: Path) -> Path:
+    """Let Django put temporary files where the test sees them."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    settings.FILE_UPLOAD_TEMP_DIR = str(folder)
+    return folder
+
+
+@pytest.fixture
+def platform(db: None) -> Platform:
+    return cast.make_platform()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The platform's side of the API."""
+
+    client: Client
+    key: str
+
+    def get(self, path: str, **query: str) -> Any:
+        return self.client.get(f"/api/v1/{path}", query, headers=self._headers())
+
+    def delete(self, path: str) -> Any:
+        return self.client.delete(f"/api/v1/{path}", headers=self._headers())
+
+    def send(self, *photos: SimpleUploadedFile, idempotency_key: str | None = None, **fields: Any) -> Any:
+        """Send a post as a form."""
+        form = {"author_id": "ann", **fields}
+        form = {name: value for name, value in form.items() if value is not None}
+        if photos:
+            form["photos"] = list(photos)
+        return self.client.post("/api/v1/posts", form, headers=self._headers(idempotency_key))
+
+    def send_json(self, body: Any, *, idempotency_key: str | None = None) -> Any:
+        """Send a post as JSON."""
+        headers = self._headers(idempotency_key)
+        return self.client.post("/api/v1/posts", body, content_type="application/json", headers=headers)
+
+    def _headers(self, idempotency_key: str | None = None) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        return headers
+
+
+@pytest.fixture
+def caller(platform: Platform) -> Caller:
+    """A platform with a key for everything."""
+    return Caller(Client(raise_request_exception=False), cast.make_key(platform))
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that a request could have left behind."""
+
+    rows: dict[str, int]
+    files: frozenset[str]
+
+
+def _world(*folders: Path) -> World:
+    rows = {model.__name__: model._default_manager.count() for model in CREATED}
+    return World(rows, frozenset(str(path) for folder in folders for path in folder.rglob("*")))
+
+
+@pytest.fixture
+def nothing_changes(platform: Platform, media: Path, temporary: Path) -> Iterator[None]:
+    """Fail the test when a row or a file is there that was not there before."""
+    before = _world(media, temporary)
+    yield
+    connection.ensure_connection()
+    assert _world(media, temporary) == before
+
+
+def photo(content: bytes | None = None, name: str = "photo.jpg", content_type: str = "image/jpeg") -> SimpleUploadedFile:
+    """Return a file of a form."""
+    return SimpleUploadedFile(name, cast.make_jpeg() if content is None else content, content_type)
+
+
+def problem(response: Any) -> tuple[int, str, list[str]]:
+    """Return status, code and pointers of a refusal."""
+    assert response["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == response.status_code
+    return response.status_code, body["code"], [error["pointer"] for error in body.get("errors", [])]

@@ -1,0 +1,265 @@
+"""What is taken as a photo, what becomes of it, and what is refused: with its code, its pointer and no trace."""
+
+import io
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageCms
+from pytest_django.fixtures import SettingsWrapper
+
+from moderation.models import Photo
+from tests import cast
+from tests.moderation.conftest import Caller, photo, problem
+
+pytestmark = pytest.mark.django_db
+SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>'
+
+
+def encoded(image: Image.Image, name: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, name, **options)  # type: ignore[arg-type]  # options differ by format
+    return stream.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+
+
+def animation(name: str) -> bytes:
+    frames = [Image.new("RGB", (32, 32), color) for color in ("red", "blue", "green")]
+    return encoded(frames[0], name, save_all=True, append_images=frames[1:])
+
+
+BAD = {
+    "no image at all": (b"hello, this is text", "photo.jpg", "image/jpeg", 400, "not_an_image"),
+    "a PNG renamed to JPEG": (encoded(Image.new("RGB", (32, 32)), "PNG"), "a.jpg", "image/jpeg", 400, "format_mismatch"),
+    "a JPEG with a PNG's type": (cast.make_jpeg(), "a", "image/png", 400, "format_mismatch"),
+    "a JPEG that says text": (cast.make_jpeg(), "a", "text/plain", 400, "format_mismatch"),
+    "cut in the middle": (cast.make_jpeg(400, 300)[:-600], "a.jpg", "image/jpeg", 400, "truncated_image"),
+    "cut in the header": (cast.make_jpeg()[:20], "a.jpg", "image/jpeg", 400, "truncated_image"),
+    "a PNG cut short": (png_header(300, 200), "a.png", "image/png", 400, "truncated_image"),
+    "zero bytes": (b"", "a.jpg", "image/jpeg", 400, "empty_file"),
+    "over 15 MB": (cast.make_jpeg() + b"\0" * 15 * 1024**2, "a.jpg", "image/jpeg", 413, "file_too_large"),
+    "over 50 megapixels": (png_header(8000, 6251), "a.png", "image/png", 400, "too_many_pixels"),
+    "a decompression bomb": (png_header(60000, 60000), "a.png", "image/png", 400, "too_many_pixels"),
+    "30,000 × 1": (png_header(30_000, 1), "a.png", "image/png", 400, "bad_dimensions"),
+    "a narrow strip": (png_header(3000, 90), "a.png", "image/png", 400, "bad_dimensions"),
+    "tiny": (cast.make_jpeg(15, 15), "a.jpg", "image/jpeg", 400, "bad_dimensions"),
+    "an animated GIF": (animation("GIF"), "a.gif", "image/gif", 400, "animated_image"),
+    "an animated WebP": (animation("WEBP"), "a.webp", "image/webp", 400, "animated_image"),
+    "an animated PNG": (animation("PNG"), "a.png", "image/png", 400, "animated_image"),
+    "SVG": (SVG, "a.svg", "image/svg+xml", 400, "svg_not_supported"),
+    "SVG renamed": (b"\xef\xbb\xbf \n<svg></svg>", "a.jpg", "image/jpeg", 400, "svg_not_supported"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 64, "a.heic", "image/heic", 400, "unsupported_format"),
+    "PPM": (encoded(Image.new("RGB", (32, 32)), "PPM"), "a.ppm", "image/x-portable-pixmap", 400, "unsupported_format"),
+}
+
+
+@pytest.mark.usefixtures("nothing_changes")
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
+def test_a_bad_photo_is_refused_with_its_code_and_leaves_nothing(
+    caller: Caller, case: tuple[bytes, str, str, int, str]
+) -> None:
+    content, name, content_type, status, code = case
+
+    response = caller.send(photo(), photo(content, name, content_type))
+
+    assert problem(response) == (status, code, ["/photos/1"])
+
+
+@pytest.mark.usefixtures("nothing_changes")
+@pytest.mark.parametrize(
+    ("fields", "count", "expected"),
+    [
+        ({}, 11, (400, "too_many_photos", ["/photos"])),
+        ({}, 0, (400, "photos_required", ["/photos"])),
+        ({"photo_urls": [f"https://example.org/{n}.jpg" for n in range(10)]}, 1, (400, "too_many_photos", ["/photos"])),
+        ({"author_id": None}, 1, (400, "required", ["/author_id"])),
+        ({"author_id": ""}, 1, (400, "blank", ["/author_id"])),
+        ({"author_id": "x" * 129}, 1, (400, "max_length", ["/author_id"])),
+        ({"author_id": "a\0b"}, 1, (400, "null_characters_not_allowed", ["/author_id"])),
+        ({"author_name": "Ann"}, 1, (400, "unknown_field", ["/author_name"])),
+        ({"photo": "x"}, 1, (400, "unknown_field", ["/photo"])),
+        ({"caption": "x" * 2201}, 1, (400, "max_length", ["/caption"])),
+        ({"region": "Germany"}, 1, (400, "invalid_region", ["/region"])),
+        ({"region": "DE\n"}, 1, (400, "invalid_region", ["/region"])),
+    ],
+)
+def test_a_bad_field_is_refused_with_its_code_and_leaves_nothing(
+    caller: Caller, fields: dict[str, object], count: int, expected: tuple[int, str, list[str]]
+) -> None:
+    assert problem(caller.send(*(photo() for _ in range(count)), **fields)) == expected
+
+
+@pytest.mark.usefixtures("nothing_changes")
+def test_two_bad_fields_are_both_named(caller: Caller) -> None:
+    response = caller.send(photo(), author_id=None, region="?")
+
+    assert problem(response) == (400, "validation_error", ["/author_id", "/region"])
+
+
+@pytest.mark.usefixtures("nothing_changes")
+def test_a_file_in_an_unknown_field_is_refused(caller: Caller) -> None:
+    assert problem(caller.send(photo(), picture=photo())) == (400, "unknown_field", ["/picture"])
+
+
+@pytest.mark.usefixtures("nothing_changes")
+@pytest.mark.parametrize("body", [[], "text", 7, None])
+def test_json_that_is_no_object_is_refused(caller: Caller, body: object) -> None:
+    assert problem(caller.send_json(body))[0] == 400
+
+
+@pytest.mark.usefixtures("nothing_changes")
+def test_broken_json_is_refused(caller: Caller) -> None:
+    response = caller.client.post(
+        "/api/v1/posts",
+        b'{"author_id": ',
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {caller.key}"},
+    )
+    assert problem(response)[:2] == (400, "parse_error")
+
+
+@pytest.mark.usefixtures("nothing_changes")
+def test_a_body_of_another_type_is_refused(caller: Caller) -> None:
+    response = caller.client.post(
+        "/api/v1/posts", b"x", content_type="text/plain", headers={"Authorization": f"Bearer {caller.key}"}
+    )
+    assert problem(response)[:2] == (415, "unsupported_media_type")
+
+
+def stored() -> Image.Image:
+    row = Photo.objects.get()
+    with row.file.open("rb") as file:
+        image = Image.open(io.BytesIO(file.read()))
+    image.load()
+    assert image.format == "JPEG"
+    assert image.mode == "RGB"
+    assert image.size == (row.width, row.height)
+    return image
+
+
+def test_a_large_photo_never_touches_the_temporary_folder(
+    caller: Caller, temporary: Path, settings: SettingsWrapper
+) -> None:
+    noise = Image.effect_noise((2000, 2000), 90).convert("RGB")
+    content = encoded(noise, "JPEG", quality=95)
+    assert len(content) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE, "Django would write this one to a file"
+    watched: list[Path] = []
+
+    response = caller.send(photo(content))
+    watched += temporary.rglob("*")
+
+    assert response.status_code == 202
+    assert watched == []
+
+
+def test_where_a_photo_was_taken_is_in_no_stored_file(caller: Caller, media: Path, temporary: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "SecretCamera"
+    gps = exif.get_ifd(0x8825)
+    gps.update({1: "N", 2: (52.0, 31.0, 12.34), 3: "E", 4: (13.0, 24.0, 17.89)})
+    xmp = b"<x:xmpmeta><rdf:Description exif:GPSLatitude='52,31.2N'/></x:xmpmeta>"
+    content = encoded(Image.new("RGB", (64, 48)), "JPEG", exif=exif.tobytes(), comment=b"SecretComment", xmp=xmp)
+    assert Image.open(io.BytesIO(content)).getexif().get_ifd(0x8825), "the control: the upload does hold a position"
+
+    assert caller.send(photo(content)).status_code == 202
+
+    image = stored()
+    assert not image.getexif()
+    assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+    for path in [*media.rglob("*"), *temporary.rglob("*")]:
+        if path.is_file():
+            assert not re.search(rb"GPSLatitude|Exif|SecretCamera|SecretComment|xmpmeta", path.read_bytes())
+
+
+def test_a_photo_is_stored_upright(caller: Caller) -> None:
+    image = Image.new("RGB", (60, 40), "white")
+    image.paste("red", (0, 0, 60, 10))  # the top as the sensor sees it
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+
+    caller.send(photo(encoded(image, "JPEG", exif=exif.tobytes(), quality=95)))
+
+    assert stored().size == (40, 60)
+    red, green, _ = stored().getpixel((38, 30))  # type: ignore[misc]  # an RGB photo's pixel is a triple
+    assert red > 200
+    assert green < 60
+
+
+def test_transparency_lies_over_white(caller: Caller) -> None:
+    caller.send(photo(encoded(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG"), "a.png", "image/png"))
+
+    assert stored().getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_a_colour_profile_is_applied_and_dropped(caller: Caller) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    lab = Image.new("LAB", (40, 40), (140, 200, 180))
+    expected = ImageCms.profileToProfile(lab, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert expected is not None
+    content = encoded(lab, "TIFF", icc_profile=profile.tobytes())
+
+    assert caller.send(photo(content, "a.tiff", "image/tiff")).status_code == 202
+
+    assert "icc_profile" not in stored().info
+    wanted, found = expected.getpixel((5, 5)), stored().getpixel((5, 5))
+    assert isinstance(wanted, tuple)
+    assert isinstance(found, tuple)
+    assert max(abs(a - b) for a, b in zip(wanted, found, strict=True)) < 6
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "suffix"),
+    [
+        ("L", "JPEG", "jpg"),
+        ("CMYK", "JPEG", "jpeg"),
+        ("P", "PNG", "png"),
+        ("1", "PNG", "png"),
+        ("I;16", "PNG", "png"),
+        ("LA", "PNG", "png"),
+        ("RGB", "WEBP", "webp"),
+        ("P", "GIF", "gif"),
+        ("RGB", "BMP", "bmp"),
+        ("RGB", "TIFF", "tif"),
+    ],
+)
+def test_photos_of_many_kinds_are_taken(caller: Caller, mode: str, name: str, suffix: str) -> None:
+    content = encoded(Image.new(mode, (40, 30)), name)
+
+    response = caller.send(photo(content, f"a.{suffix}", f"image/{name.lower()}"))
+
+    assert response.status_code == 202, response.json()
+    assert stored().size == (40, 30)
+    assert Photo.objects.get().original_format == name
+
+
+@pytest.mark.parametrize("name", ["photo", "photo.JPG", "photo.bin", "../../etc/passwd", "a" * 300 + ".jpg"])
+def test_the_name_of_a_file_is_never_used(caller: Caller, media: Path, name: str) -> None:
+    assert caller.send(photo(name=name, content_type="application/octet-stream")).status_code == 202
+
+    [path] = [path for path in media.rglob("*") if path.is_file()]
+    assert re.fullmatch(r"photos/\d{4}/\d\d/\d\d/pho_[0-9a-z]{26}\.jpg", str(path.relative_to(media)))
+
+
+def test_a_failure_while_writing_the_rows_leaves_no_file(
+    caller: Caller, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("the database went away")
+
+    monkeypatch.setattr("moderation.posts.analysis.request", fail)
+
+    assert caller.send(photo(), photo()).status_code == 500
+
+    assert [path for path in media.rglob("*") if path.is_file()] == []
+    assert not Photo.objects.exists()
