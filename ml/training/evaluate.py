@@ -57,18 +57,19 @@ def summary(faces: Faces, chances: NDArray[np.float64]) -> dict[str, Any]:
     said = np.asarray(chances.argmax(axis=1), np.int64)
     boxed = np.isin(faces.parts, BOXED) & (faces.sizes >= SCORED)
 
-    def share(of: NDArray[np.bool_], state: str) -> float:
-        return round(float((said[of] == STATES.index(state)).mean()), 4) if of.any() else float("nan")
+    def share(of: NDArray[np.bool_], state: str) -> float | None:
+        return round(float((said[of] == STATES.index(state)).mean()), 4) if of.any() else None
 
     def truth(state: str) -> NDArray[np.bool_]:
         return np.asarray(faces.states == STATES.index(state), np.bool_)
 
     mask_seen, bare_as_mask = share(boxed & truth("mask"), "mask"), share(boxed & truth("no_mask"), "mask")
+    both = None if mask_seen is None or bare_as_mask is None else round((mask_seen + 1 - bare_as_mask) / 2, 4)
     return {
         "faces": len(faces),
         "boxed_macro_f1": macro_f1(said[boxed], faces.states[boxed]),
         "boxed_recall": {s: share(boxed & truth(s), s) for s in STATES[:3]},
-        "boxed_binary_balanced": round((mask_seen + 1 - bare_as_mask) / 2, 4),
+        "boxed_binary_balanced": both,
         "boxed_incorrect_called_mask": share(boxed & truth("incorrect"), "mask"),
         "k12_recall": share(faces.parts == "k12_mask", "mask"),
         "smoker_called_mask": share(faces.parts == "smoker", "mask"),
