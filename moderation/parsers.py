@@ -72,7 +72,7 @@ class PhotoMultiPartParser(BaseParser):
 
     def parse(
         self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> DataAndFiles[Any, Any]:
+    ) -> "DataAndFiles[Any, Any]":
         """Return the fields and the files."""
         request = (parser_context or {})["request"]
         meta = request.META | {"CONTENT_TYPE": media_type}

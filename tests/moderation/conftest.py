@@ -1,24 +1,22 @@
-"""A platform that sends posts, and a folder of its own for what is stored."""
+"""A platform that sends posts, and a folder of its own for what is stored.
+
+pytest reads this file before Django has its settings, so what needs models is imported inside.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
-from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
-from moderation.models import Author, IdempotencyKey, Photo, Platform, Post
-from tests import cast
-
-CREATED = (Platform, Author, Post, Photo, IdempotencyKey)
+if TYPE_CHECKING:
+    from moderation.models import Platform
+    from tests.moderation.calls import Caller
 
 
 @pytest.fixture(autouse=True)
-def media(settings: SettingsWrapper, tmp_path: Path) -> Path:
+def media(settings: Settings, tmp_path: Path) -> Path:
     """Store photos in the test's own folder."""
     folder = tmp_path / "media"
     folder.mkdir()
@@ -29,7 +27,7 @@ def media(settings: SettingsWrapper, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def temporary(settings: SettingsWrapper, tmp_path: Path) -> Path:
+def temporary(settings: Settings, tmp_path: Path) -> Path:
     """Let Django put temporary files where the test sees them."""
     folder = tmp_path / "temporary"
     folder.mkdir()
@@ -38,79 +36,29 @@ def temporary(settings: SettingsWrapper, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def platform(db: None) -> Platform:
+def platform(db: None) -> "Platform":
+    """A platform that calls."""
+    from tests import cast
+
     return cast.make_platform()
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The platform's side of the API."""
-
-    client: Client
-    key: str
-
-    def get(self, path: str, **query: str) -> Any:
-        return self.client.get(f"/api/v1/{path}", query, headers=self._headers())
-
-    def delete(self, path: str) -> Any:
-        return self.client.delete(f"/api/v1/{path}", headers=self._headers())
-
-    def send(self, *photos: SimpleUploadedFile, idempotency_key: str | None = None, **fields: Any) -> Any:
-        """Send a post as a form."""
-        form = {"author_id": "ann", **fields}
-        form = {name: value for name, value in form.items() if value is not None}
-        if photos:
-            form["photos"] = list(photos)
-        return self.client.post("/api/v1/posts", form, headers=self._headers(idempotency_key))
-
-    def send_json(self, body: Any, *, idempotency_key: str | None = None) -> Any:
-        """Send a post as JSON."""
-        headers = self._headers(idempotency_key)
-        return self.client.post("/api/v1/posts", body, content_type="application/json", headers=headers)
-
-    def _headers(self, idempotency_key: str | None = None) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {self.key}"}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
-        return headers
-
-
 @pytest.fixture
-def caller(platform: Platform) -> Caller:
+def caller(platform: "Platform") -> "Caller":
     """A platform with a key for everything."""
+    from django.test import Client
+
+    from tests import cast
+    from tests.moderation.calls import Caller
+
     return Caller(Client(raise_request_exception=False), cast.make_key(platform))
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """All that a request could have left behind."""
-
-    rows: dict[str, int]
-    files: frozenset[str]
-
-
-def _world(*folders: Path) -> World:
-    rows = {model.__name__: model._default_manager.count() for model in CREATED}
-    return World(rows, frozenset(str(path) for folder in folders for path in folder.rglob("*")))
-
-
 @pytest.fixture
-def nothing_changes(platform: Platform, media: Path, temporary: Path) -> Iterator[None]:
+def nothing_changes(caller: "Caller", media: Path, temporary: Path) -> Iterator[None]:
     """Fail the test when a row or a file is there that was not there before."""
-    before = _world(media, temporary)
+    from tests.moderation.calls import world
+
+    before = world(media, temporary)
     yield
-    connection.ensure_connection()
-    assert _world(media, temporary) == before
-
-
-def photo(content: bytes | None = None, name: str = "photo.jpg", content_type: str = "image/jpeg") -> SimpleUploadedFile:
-    """Return a file of a form."""
-    return SimpleUploadedFile(name, cast.make_jpeg() if content is None else content, content_type)
-
-
-def problem(response: Any) -> tuple[int, str, list[str]]:
-    """Return status, code and pointers of a refusal."""
-    assert response["Content-Type"] == "application/problem+json"
-    body = response.json()
-    assert body["status"] == response.status_code
-    return response.status_code, body["code"], [error["pointer"] for error in body.get("errors", [])]
+    assert world(media, temporary) == before

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageCms
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from moderation.models import Photo
 from tests import cast
-from tests.moderation.conftest import Caller, photo, problem
+from tests.moderation.calls import Caller, photo, problem
 
 pytestmark = pytest.mark.django_db
-SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>'
+SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9"><script>alert(1)</script></svg>'
 
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:
@@ -41,7 +41,13 @@ def animation(name: str) -> bytes:
 
 BAD = {
     "no image at all": (b"hello, this is text", "photo.jpg", "image/jpeg", 400, "not_an_image"),
-    "a PNG renamed to JPEG": (encoded(Image.new("RGB", (32, 32)), "PNG"), "a.jpg", "image/jpeg", 400, "format_mismatch"),
+    "a PNG renamed to JPEG": (
+        encoded(Image.new("RGB", (32, 32)), "PNG"),
+        "a.jpg",
+        "image/jpeg",
+        400,
+        "format_mismatch",
+    ),
     "a JPEG with a PNG's type": (cast.make_jpeg(), "a", "image/png", 400, "format_mismatch"),
     "a JPEG that says text": (cast.make_jpeg(), "a", "text/plain", 400, "format_mismatch"),
     "cut in the middle": (cast.make_jpeg(400, 300)[:-600], "a.jpg", "image/jpeg", 400, "truncated_image"),
@@ -91,7 +97,7 @@ def test_a_bad_photo_is_refused_with_its_code_and_leaves_nothing(
         ({"photo": "x"}, 1, (400, "unknown_field", ["/photo"])),
         ({"caption": "x" * 2201}, 1, (400, "max_length", ["/caption"])),
         ({"region": "Germany"}, 1, (400, "invalid_region", ["/region"])),
-        ({"region": "DE\n"}, 1, (400, "invalid_region", ["/region"])),
+        ({"region": "de"}, 1, (400, "invalid_region", ["/region"])),
     ],
 )
 def test_a_bad_field_is_refused_with_its_code_and_leaves_nothing(
@@ -148,9 +154,7 @@ def stored() -> Image.Image:
     return image
 
 
-def test_a_large_photo_never_touches_the_temporary_folder(
-    caller: Caller, temporary: Path, settings: SettingsWrapper
-) -> None:
+def test_a_large_photo_never_touches_the_temporary_folder(caller: Caller, temporary: Path, settings: Settings) -> None:
     noise = Image.effect_noise((2000, 2000), 90).convert("RGB")
     content = encoded(noise, "JPEG", quality=95)
     assert len(content) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE, "Django would write this one to a file"
