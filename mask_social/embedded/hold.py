@@ -54,6 +54,7 @@ _lock = threading.Lock()
 def take(service: Service, var: Path, *, durable: bool) -> str:
     """Return the address of a server that answers, held by this process."""
     try:
+        _make_var(var)
         home = service.home(var)
         with _one_at_a_time(home):
             try:
@@ -68,6 +69,14 @@ def take(service: Service, var: Path, *, durable: bool) -> str:
         ) from error
     except OSError as error:
         raise ServicesError(f"The embedded {service.name} cannot work in {var}: {error}.") from error
+
+
+def _make_var(var: Path) -> None:
+    """Make the folder; of root's, one that PostgreSQL's account can enter whatever the umask."""
+    if not var.exists():
+        var.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            var.chmod(0o755)
 
 
 def _take(service: Service, home: Path, *, durable: bool) -> str:
@@ -174,6 +183,7 @@ def _start(service: Service, home: Path, *, durable: bool) -> Hold:
     ours.settimeout(10)
     if ours.recv(5) != b"held\n":
         raise ServicesError(_failure(service, home))
+    ours.settimeout(None)
     return Hold(ours, program.url)
 
 

@@ -46,12 +46,7 @@ class Postgres:
         home = var / self.name
         if home.exists():
             return home.resolve()
-        root = os.geteuid() == 0
-        if not var.exists():
-            var.mkdir(parents=True)
-            if root:
-                var.chmod(0o755)
-        if root and not _reaches(_account(home), var):
+        if os.geteuid() == 0 and not _reaches(_account(home), var):
             return _open_home(home)
         home.mkdir(exist_ok=True)
         return home

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mask_social.embedded.base import Program, ServicesError, socket_directory
 
@@ -35,7 +36,7 @@ class Redis:
     def home(self, var: Path) -> Path:
         """Return its folder."""
         home = var / self.name
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.mkdir(exist_ok=True, mode=0o700)
         return home
 
     def prepare(self, home: Path, *, durable: bool) -> Program:
@@ -58,14 +59,17 @@ class Redis:
         )
 
     def ready(self, url: str) -> bool:
-        """Say whether it answers; loading its log it does not yet."""
-        import redis
-
-        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-            try:
-                return bool(client.ping())
-            except redis.RedisError:
-                return False
+        """Say whether it answers with our password; while it loads its log it does not."""
+        address = urlsplit(url)
+        try:
+            with socket.create_connection((str(address.hostname), address.port or 0), timeout=2) as connection:
+                connection.sendall(f"AUTH {address.password}\r\nPING\r\n".encode())
+                answer = b""
+                while answer.count(b"\r\n") < 2 and (part := connection.recv(256)):
+                    answer += part
+        except OSError:
+            return False
+        return answer == b"+OK\r\n+PONG\r\n"
 
 
 def find_binary() -> Path:
