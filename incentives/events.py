@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -46,7 +45,7 @@ def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any]) -> Even
 def send_on_commit(delivery_id: str) -> None:
     """Wake a worker for a delivery once the transaction is committed."""
     # robust: without a broker the commit still stands, and the sweep finds the delivery.
-    transaction.on_commit(partial(_send, delivery_id), robust=True)
+    transaction.on_commit(lambda: _send(delivery_id), robust=True)
 
 
 def name_of(subject: Subject) -> tuple[Event.SubjectType, str]:

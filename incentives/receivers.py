@@ -3,9 +3,9 @@
 That is inside its transaction: a receiver notes an event or enqueues, and does no more.
 """
 
-from functools import partial
 from typing import Any
 
+from celery import Task
 from django.db import transaction
 
 from incentives import events
@@ -25,7 +25,7 @@ def connect() -> None:
 def on_verdict(*, verdict_id: str, **_: Any) -> None:
     """Apply the verdict once it is committed."""
     # robust, here and below: without a broker the commit still stands, and the sweep finds what was missed.
-    transaction.on_commit(partial(apply_verdict.delay, verdict_id), robust=True)
+    transaction.on_commit(lambda: _enqueue(apply_verdict, verdict_id), robust=True)
 
 
 def on_failure(*, post_id: str, **_: Any) -> None:
@@ -38,7 +38,11 @@ def on_withdrawal(*, post_id: str, **_: Any) -> None:
     """Tell the platform, and take back what the post earned once the withdrawal is committed."""
     post = Post.objects.select_related("author").get(pk=post_id)
     events.record(Event.Type.POST_WITHDRAWN, post, _told(post))
-    transaction.on_commit(partial(take_back.delay, post_id), robust=True)
+    transaction.on_commit(lambda: _enqueue(take_back, post_id), robust=True)
+
+
+def _enqueue(task: Task[[str], None], argument: str) -> None:
+    task.delay(argument)
 
 
 def _told(post: Post) -> dict[str, Any]:

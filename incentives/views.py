@@ -7,10 +7,11 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -32,25 +33,34 @@ from incentives.serializers import (
     StandingSerializer,
     TestSentSerializer,
 )
-from mask_social.errors import ApiError, ProblemSerializer
+from mask_social.errors import ApiError
 from moderation import pagination
 from moderation.authentication import platform_of
 from moderation.models import ApiKey, Author
+from moderation.schema import errors
 
 LONGEST_WAIT_SECONDS = 30
 POLL_SECONDS = 0.25
 
-PROBLEM = OpenApiResponse(ProblemSerializer, description="problem details")
-REFUSED = {401: PROBLEM, 403: PROBLEM}
+Codes = dict[HTTPStatus, Sequence[str]]
+NOT_FOUND: Codes = {HTTPStatus.NOT_FOUND: ("not_found",)}
+BAD_PAGE: Codes = {HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor")}
+BAD_STREAM: Codes = {HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor", "invalid_wait")}
+BAD_RANK: Codes = {HTTPStatus.BAD_REQUEST: ("validation_error", "required", "duplicate_post")}
+DISABLED: Codes = {HTTPStatus.CONFLICT: ("endpoint_disabled",)}
+TOO_MANY: Codes = {HTTPStatus.CONFLICT: ("too_many_endpoints",)}
+BAD_ENDPOINT: Codes = {
+    HTTPStatus.BAD_REQUEST: ("validation_error", "required", "invalid_url", "insecure_url", "forbidden_address")
+}
 
 
 class AuthorView(APIView):
     required_scope = ApiKey.Scope.POSTS_READ
 
     @extend_schema(
+        operation_id="get_author",
         summary="An author's standing",
-        tags=["authors"],
-        responses={200: StandingSerializer, 404: PROBLEM, **REFUSED},
+        responses={200: StandingSerializer} | errors(NOT_FOUND),
         examples=[OpenApiExample("after a first masked post", examples.STANDING, response_only=True)],
     )
     def get(self, request: Request, external_id: str) -> Response:
@@ -62,10 +72,10 @@ class AuthorBadgesView(APIView):
     required_scope = ApiKey.Scope.POSTS_READ
 
     @extend_schema(
+        operation_id="list_badges",
         summary="An author's badges, those taken back included",
-        tags=["authors"],
         parameters=pagination.PARAMETERS,
-        responses={200: pagination.page_serializer(BadgeSerializer, "Badge"), 400: PROBLEM, 404: PROBLEM, **REFUSED},
+        responses={200: pagination.page_serializer(BadgeSerializer, "Badge")} | errors(BAD_PAGE | NOT_FOUND),
     )
     def get(self, request: Request, external_id: str) -> Response:
         """Return every award, the youngest first, with the evidence it rests on."""
@@ -78,10 +88,10 @@ class RankView(APIView):
     required_scope = ApiKey.Scope.FEED_RANK
 
     @extend_schema(
+        operation_id="rank_feed",
         summary="Order a feed by score and boost",
-        tags=["feed"],
         request=RankRequestSerializer,
-        responses={200: RankingSerializer, 400: PROBLEM, **REFUSED},
+        responses={200: RankingSerializer} | errors(BAD_RANK),
         examples=[
             OpenApiExample("two posts", examples.RANK_REQUEST, request_only=True),
             OpenApiExample("the boosted one first", examples.RANKING, response_only=True),
@@ -103,10 +113,10 @@ class CampaignsView(APIView):
     required_scope = ApiKey.Scope.CAMPAIGNS_READ
 
     @extend_schema(
+        operation_id="list_campaigns",
         summary="The campaigns that match, or matched, your posts",
-        tags=["campaigns"],
         parameters=pagination.PARAMETERS,
-        responses={200: pagination.page_serializer(CampaignSerializer, "Campaign"), 400: PROBLEM, **REFUSED},
+        responses={200: pagination.page_serializer(CampaignSerializer, "Campaign")} | errors(BAD_PAGE),
     )
     def get(self, request: Request) -> Response:
         """Return them, the youngest first, with what is left of each budget."""
@@ -118,14 +128,14 @@ class CampaignView(APIView):
     required_scope = ApiKey.Scope.CAMPAIGNS_READ
 
     @extend_schema(
+        operation_id="get_campaign",
         summary="A campaign and what is left of its budget",
-        tags=["campaigns"],
-        responses={200: CampaignSerializer, 404: PROBLEM, **REFUSED},
+        responses={200: CampaignSerializer} | errors(NOT_FOUND),
         examples=[OpenApiExample("a third given", examples.CAMPAIGN, response_only=True)],
     )
     def get(self, request: Request, campaign_id: str) -> Response:
         """Return one campaign; the figures are of this moment."""
-        campaign: Campaign = get_object_or_404(selectors.campaigns_for(platform_of(request)), pk=campaign_id)
+        campaign: Campaign = get_object_or_404(selectors.campaigns_for(platform_of(request)), pk=_readable(campaign_id))
         return Response(CampaignSerializer(campaign).data)
 
 
@@ -133,19 +143,19 @@ class EventsView(APIView):
     required_scope = ApiKey.Scope.EVENTS_READ
 
     @extend_schema(
+        operation_id="list_events",
         summary="What happened, the oldest first",
         description=(
             "The same events as the webhooks. `next` always leads on from the last event of the page, so that a reader "
             "can ask again later with it; it is null only before the first event. Whoever follows it misses none."
         ),
-        tags=["events"],
         parameters=[
             *pagination.PARAMETERS,
             OpenApiParameter(
                 "wait", OpenApiTypes.INT, description=f"seconds to wait for an event, 0 to {LONGEST_WAIT_SECONDS}"
             ),
         ],
-        responses={200: pagination.page_serializer(EventSerializer, "Event"), 400: PROBLEM, **REFUSED},
+        responses={200: pagination.page_serializer(EventSerializer, "Event")} | errors(BAD_STREAM),
         examples=[OpenApiExample("a verdict", examples.EVENTS, response_only=True)],
     )
     def get(self, request: Request) -> Response:
@@ -165,10 +175,10 @@ class EndpointsView(APIView):
     required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
 
     @extend_schema(
+        operation_id="list_webhook_endpoints",
         summary="Your webhook endpoints",
-        tags=["webhooks"],
         parameters=pagination.PARAMETERS,
-        responses={200: pagination.page_serializer(EndpointSerializer, "Endpoint"), 400: PROBLEM, **REFUSED},
+        responses={200: pagination.page_serializer(EndpointSerializer, "Endpoint")} | errors(BAD_PAGE),
     )
     def get(self, request: Request) -> Response:
         """Return them, the youngest first, without their secrets."""
@@ -176,10 +186,10 @@ class EndpointsView(APIView):
         return Response(page.body(lambda rows: _many(EndpointSerializer, rows)))
 
     @extend_schema(
+        operation_id="create_webhook_endpoint",
         summary="Listen to events",
-        tags=["webhooks"],
         request=EndpointRequestSerializer,
-        responses={201: EndpointSecretSerializer, 400: PROBLEM, 409: PROBLEM, **REFUSED},
+        responses={201: EndpointSecretSerializer} | errors(BAD_ENDPOINT | TOO_MANY),
         examples=[
             OpenApiExample("every event", examples.ENDPOINT_REQUEST, request_only=True),
             OpenApiExample("with its secret", examples.ENDPOINT, response_only=True, status_codes=["201"]),
@@ -202,19 +212,19 @@ class EndpointView(APIView):
     required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
 
     @extend_schema(
+        operation_id="get_webhook_endpoint",
         summary="A webhook endpoint and its youngest deliveries",
-        tags=["webhooks"],
-        responses={200: EndpointDetailSerializer, 404: PROBLEM, **REFUSED},
+        responses={200: EndpointDetailSerializer} | errors(NOT_FOUND),
     )
     def get(self, request: Request, endpoint_id: str) -> Response:
         """Return one endpoint."""
         return Response(EndpointDetailSerializer(_endpoint(request, endpoint_id)).data)
 
     @extend_schema(
+        operation_id="change_webhook_endpoint",
         summary="Change, disable or enable a webhook endpoint",
-        tags=["webhooks"],
         request=EndpointChangeSerializer,
-        responses={200: EndpointSerializer, 400: PROBLEM, 404: PROBLEM, **REFUSED},
+        responses={200: EndpointSerializer} | errors(BAD_ENDPOINT | NOT_FOUND),
     )
     def patch(self, request: Request, endpoint_id: str) -> Response:
         """Change what is given; what is missed while disabled can be read from the events."""
@@ -227,9 +237,9 @@ class EndpointView(APIView):
         return Response(EndpointSerializer(changed).data)
 
     @extend_schema(
+        operation_id="delete_webhook_endpoint",
         summary="Delete a webhook endpoint and the record of its deliveries",
-        tags=["webhooks"],
-        responses={204: None, 404: PROBLEM, **REFUSED},
+        responses={204: None} | errors(NOT_FOUND),
     )
     def delete(self, request: Request, endpoint_id: str) -> Response:
         """Delete one endpoint; nothing more is sent to it."""
@@ -241,10 +251,10 @@ class EndpointTestView(APIView):
     required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
 
     @extend_schema(
+        operation_id="test_webhook_endpoint",
         summary="Send a test event to a webhook endpoint",
-        tags=["webhooks"],
         request=None,
-        responses={202: TestSentSerializer, 404: PROBLEM, 409: PROBLEM, **REFUSED},
+        responses={202: TestSentSerializer} | errors(DISABLED | NOT_FOUND),
     )
     def post(self, request: Request, endpoint_id: str) -> Response:
         """Send `endpoint.test` to it alone; its outcome shows among its deliveries."""
@@ -257,7 +267,7 @@ def _many(serializer: type[BaseSerializer[Any]], rows: Sequence[object]) -> Any:
 
 
 def _author(request: Request, external_id: str) -> Author:
-    author: Author = get_object_or_404(Author, platform=platform_of(request), external_id=external_id)
+    author: Author = get_object_or_404(Author, platform=platform_of(request), external_id=_readable(external_id))
     return author
 
 
@@ -266,8 +276,15 @@ def _endpoints(request: Request) -> Any:
 
 
 def _endpoint(request: Request, endpoint_id: str) -> WebhookEndpoint:
-    endpoint: WebhookEndpoint = get_object_or_404(_endpoints(request), pk=endpoint_id)
+    endpoint: WebhookEndpoint = get_object_or_404(_endpoints(request), pk=_readable(endpoint_id))
     return endpoint
+
+
+def _readable(name: str) -> str:
+    """Return a name from a path, unless it holds what PostgreSQL cannot even look for."""
+    if "\0" in name:
+        raise Http404
+    return name
 
 
 def _candidate(row: dict[str, Any]) -> feed.Candidate:

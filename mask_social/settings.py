@@ -154,6 +154,8 @@ SPECTACULAR_SETTINGS = {
         "MatchStatus": "incentives.models.Match.Status",
         "BadgeStatus": "incentives.models.BadgeAward.Status",
         "WebhookEndpointStatus": "incentives.models.WebhookEndpoint.Status",
+        "EventType": "incentives.models.Event.Type",
+        "EventSubjectType": "incentives.models.Event.SubjectType",
     },
 }
 
