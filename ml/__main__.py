@@ -21,11 +21,14 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "annotate" and bool(options.paths) == bool(options.predictions):
+        parser.error("annotate takes either paths or --predictions")
     errors = Console(stderr=True)
     try:
         return _setup(options, errors) if options.command == "setup" else _read(options, errors)
-    except (WeightsError, ProviderError, OSError) as error:
+    except (WeightsError, ProviderError, OSError, ValueError) as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return _REFUSED
     except KeyboardInterrupt:
@@ -44,6 +47,10 @@ def _setup(options: argparse.Namespace, errors: Console) -> int:
 def _read(options: argparse.Namespace, errors: Console) -> int:
     from ml import commands
 
+    if options.command == "annotate" and options.predictions:
+        count = commands.annotate_known(options.predictions, options.out)
+        errors.print(escape(f"drew {count} files into {options.out}"), highlight=False, soft_wrap=True)
+        return 0 if count else _NOTHING_READ
     files = commands.find_files(options.paths)
     providers = tuple(options.providers.split(",")) if options.providers else None
     reader = commands.Reader(options.weights, providers, options.jobs)
@@ -70,8 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("paths", type=Path, nargs="+", help="files, and folders to search")
     predict.add_argument("--json", type=Path, help="file to write; without it, a line per photo goes to stdout")
     annotate = commands.add_parser("annotate", parents=[reading], help="draw boxes and labels on copies")
-    annotate.add_argument("paths", type=Path, nargs="+", help="files, and folders to search")
+    annotate.add_argument("paths", type=Path, nargs="*", help="files, and folders to search")
     annotate.add_argument("out", type=Path, help="folder for the copies")
+    annotate.add_argument(
+        "--predictions", type=Path, help="draw what predict wrote here, instead of reading the photos"
+    )
     return parser
 
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ml.analyzer import Analyzer
 from ml.drawing import draw_faces
 from ml.images import decode
-from ml.types import FaceReading, ImageError, PhotoReading
+from ml.types import Box, FaceReading, ImageError, PhotoReading
 
 # Formats a copy is written in under its own name; of any other the copy becomes a PNG.
 _WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
@@ -79,12 +79,34 @@ def predict(files: Sequence[Found], target: Path | None, reader: Reader, errors:
 
 def annotate(files: Sequence[Found], folder: Path, reader: Reader, errors: Console) -> int:
     """Draw boxes and labels on copies of the files below `folder`. Return how many were drawn."""
+    return _draw(((found, reading.faces) for found, reading in _read_all(files, reader, errors)), files, folder)
+
+
+def annotate_known(predictions: Path, folder: Path) -> int:
+    """Draw what `predict` wrote to `predictions`, without reading the photos anew. Return how many were drawn.
+
+    Raises ValueError if the file holds anything else, ImageError if a photo has become unreadable.
+    """
+    try:
+        known = {
+            Path(name): [
+                FaceReading(Box(*face["xyxy"]), float(face["score"]), dict(face["probabilities"])) for face in faces
+            ]
+            for name, faces in json.loads(predictions.read_bytes()).items()
+        }
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{predictions} is not what predict writes: {error!r}") from error
+    files = [Found(path, Path(path.name)) for path in known]
+    return _draw(((found, known[found.path]) for found in files), files, folder)
+
+
+def _draw(readings: Iterable[tuple[Found, Sequence[FaceReading]]], files: Sequence[Found], folder: Path) -> int:
     taken: set[Path] = set()
     names = {found.path: _copy_name(found.name, taken) for found in files}
     drawn = 0
-    for found, reading in _read_all(files, reader, errors):
+    for found, faces in readings:
         target = folder / names[found.path]
-        picture = draw_faces(decode(found.path), reading.faces)
+        picture = draw_faces(decode(found.path), faces)
         with _replacing(target) as partial:
             picture.save(partial, format=_WRITABLE[target.suffix.lower()], quality=92)
         drawn += 1

@@ -1,5 +1,7 @@
 """Draw what was read onto a copy of the photo."""
 
+from collections.abc import Sequence
+
 from PIL import Image, ImageDraw, ImageFont
 
 from ml.geometry import Pixels
@@ -10,7 +12,7 @@ _COLOURS = {"mask": "#009e73", "no_mask": "#d55e00", "incorrect": "#e69f00", "oc
 _OTHER = "#cc79a7"
 
 
-def draw_faces(image: Pixels, faces: tuple[FaceReading, ...]) -> Image.Image:
+def draw_faces(image: Pixels, faces: Sequence[FaceReading]) -> Image.Image:
     """Return a copy of uint8 RGB [H, W, 3] with a box and a label, state and probability, for each face."""
     copy = Image.fromarray(image)
     pen = ImageDraw.Draw(copy)
