@@ -177,8 +177,9 @@ def sweep(terms: Terms) -> Sweep:
 def _enqueue(photo_id: str) -> None:
     from moderation.tasks import analyze_photo  # the task calls this module
 
-    # Robust: without a broker the post stands all the same, and the sweep sends the message later.
-    transaction.on_commit(partial(analyze_photo.delay, photo_id), robust=True)
+    # Robust: without a broker the post stands all the same, and the sweep sends the message later. A lambda, because
+    # Django logs the failure with the function's name, and a partial has none: it would raise after all.
+    transaction.on_commit(lambda: analyze_photo.delay(photo_id), robust=True)
 
 
 def _lock_post(photo_id: str) -> str:
