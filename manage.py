@@ -7,7 +7,7 @@ from pathlib import Path
 
 # These neither read nor write a database: nothing is started for them.
 WITHOUT_DATABASE = {
-    *("check", "collectstatic", "compilemessages", "diffsettings", "help", "makemessages", "makemigrations"),
+    *("check", "collectstatic", "compilemessages", "diffsettings", "help", "makemessages"),
     *("spectacular", "startapp", "version", "--help", "-h", "--version"),
 }
 
