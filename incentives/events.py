@@ -44,8 +44,8 @@ def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any]) -> Even
 
 def send_on_commit(delivery_id: str) -> None:
     """Wake a worker for a delivery once the transaction is committed."""
-    # robust: without a broker the commit still stands, and the sweep finds the delivery. A lambda, because Django logs the
-    # failure with the function's name: a partial has none, and would raise after all.
+    # robust: without a broker the commit still stands, and the sweep finds the delivery. A lambda, because Django logs
+    # the failure with the function's name: a partial has none, and would raise after all.
     transaction.on_commit(lambda: _send(delivery_id), robust=True)
 
 

@@ -105,24 +105,29 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
         return campaign.budget_minor - campaign.committed_minor
 
 
+class NumberField(serializers.FloatField):
+    """A finite JSON number: neither text nor true, and no NaN, which compares with nothing."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Refuse what merely can be turned into a number."""
+        if isinstance(data, bool | str):
+            self.fail("invalid")
+        value = super().to_internal_value(data)
+        if not math.isfinite(value):
+            self.fail("invalid")
+        return value
+
+
 class CandidateSerializer(serializers.Serializer[Any]):
     post_id = serializers.CharField(max_length=64)
-    base_score = serializers.FloatField(min_value=0, max_value=MAX_SCORE)
-    age_seconds = serializers.FloatField(
+    base_score = NumberField(min_value=0, max_value=MAX_SCORE)
+    age_seconds = NumberField(
         required=False,
         allow_null=True,
         min_value=0,
         max_value=MAX_AGE_SECONDS,
         help_text="how old the post is to the platform; where not given, the boost fades since it began",
     )
-
-    def validate_base_score(self, value: float) -> float:
-        """Refuse NaN, which compares with nothing."""
-        return _finite(value)
-
-    def validate_age_seconds(self, value: float | None) -> float | None:
-        """Refuse NaN here as well."""
-        return None if value is None else _finite(value)
 
 
 class RankRequestSerializer(serializers.Serializer[Any]):
@@ -246,9 +251,3 @@ class EndpointDetailSerializer(EndpointSerializer):
 
 class TestSentSerializer(serializers.Serializer[Event]):
     event_id = serializers.CharField(source="id")
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise serializers.ValidationError("A finite number is needed.", code="not_finite")
-    return value
