@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.write(out / "report.json")
     _annotate(report, out, console)
     report.print(console)
-    console.print(f"Report: {out / 'report.json'}\nAnnotated copies: {out / 'annotated'}")
+    console.print(f"Report: {out / 'report.json'}\nAnnotated copies: {out / 'annotated'}", soft_wrap=True)
     if amiss := report.totals()["amiss"] or report.refused_webhooks:
         console.print(f"[red]{amiss} amiss; the report says what.[/]")
         return 1
@@ -80,7 +80,7 @@ def _run(posts: Sequence[DemoPost], skipped: Sequence[Path], out: Path, console:
         endpoint = client.create_webhook_endpoint(feed.url)
         feed.trust(endpoint["secret"])
         status.stop()
-        console.print(f"Serving at {stack.url}; the feed service listens at {feed.url}")
+        console.print(f"Serving at {stack.url}\nFeed service at {feed.url}")
         began = time.monotonic()
         results = _post_all(client, posts, console)
         _collect_events(client, feed, results)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -83,7 +84,8 @@ class Report:
             console.print(f"… and {len(self.photos) - LONGEST_TABLE} more, all in the report.")
         for author in self.authors:
             badges = ", ".join(badge["title"] for badge in author["badges"]) or "no badge"
-            console.print(f"[bold]{author['id']}[/]: {author['masked_posts']} masked posts, {badges}")
+            count = author["masked_posts"]
+            console.print(f"[bold]{author['id']}[/]: {count} masked post{'' if count == 1 else 's'}, {badges}")
         for campaign in self.campaigns:
             console.print(
                 f"[bold]{campaign['name']}[/] ({campaign['sponsor']}): "
@@ -92,21 +94,25 @@ class Report:
             )
         if self.ranking:
             console.print(self._feed_table())
-        verdicts = self.totals()
+        totals = self.totals()
         console.print(
-            f"{verdicts['photos']} photos, {verdicts['faces']} faces, {verdicts['events']} events, "
-            f"{verdicts['webhooks_verified']} webhooks verified, {verdicts['matches']} donations matched "
-            f"in {verdicts['seconds']} s"
+            f"{totals['photos']} photos, {totals['faces']} faces, {totals['events']} events, "
+            f"{totals['webhooks_verified']} webhooks verified, {totals['matches']} donations matched "
+            f"in {totals['seconds']} s"
         )
 
     def _photo_table(self) -> Table:
-        table = Table(title="What came of each photo", title_justify="left")
-        for name in ("photo", "author", "verdict", "faces", "see ms", "all ms", "earned", "webhooks"):
-            table.add_column(name, justify="right" if name.endswith("ms") or name == "faces" else "left")
+        table = Table(title="What came of each photo", title_justify="left", box=box.SIMPLE_HEAD)
+        for name in ("photo", "author", "verdict"):
+            table.add_column(name, no_wrap=True)
+        for name in ("faces", "see ms", "all ms"):
+            table.add_column(name, justify="right")
+        table.add_column("earned")
+        table.add_column("told", justify="right")  # webhooks that came well signed, of those due
         for photo in self.photos[:LONGEST_TABLE]:
             stages = photo.stages_ms
             seeing = sum(stages.get(name) or 0 for name in ("decode", "detect", "classify"))
-            verified = f"{sum(photo.events.values())}/{len(photo.events)} verified"
+            verified = f"{sum(photo.events.values())}/{len(photo.events)}"
             table.add_row(
                 Path(photo.file).name,
                 photo.author_id,
@@ -121,7 +127,7 @@ class Report:
         return table
 
     def _feed_table(self) -> Table:
-        table = Table(title="The feed, ranked", title_justify="left")
+        table = Table(title="The feed, ranked", title_justify="left", box=box.SIMPLE_HEAD)
         for name in ("rank", "post", "factor", "score", "why"):
             table.add_column(name)
         files = {photo.post_id: Path(photo.file).name for photo in self.photos}
@@ -137,11 +143,11 @@ class Report:
 
 
 def _earned(rewards: dict[str, Any]) -> str:
-    parts = [f"badge “{badge['title']}”" for badge in rewards.get("badges") or ()]
+    parts = ["badge" for _ in rewards.get("badges") or ()]
     if boost := rewards.get("boost"):
         parts.append(f"boost ×{boost['factor']:g}")
     if match := rewards.get("match"):
-        parts.append(f"donation {_money(match['amount_minor'], match['currency'])}")
+        parts.append(_money(match["amount_minor"], match["currency"]))
     return ", ".join(parts) or "–"
 
 
