@@ -24,10 +24,10 @@ _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 64 * 1024
 _URL_SAFE = "!$%&'()*+,-./:;=?@[]_~"
-# Addresses that carry an IPv4 address in their last 32 bits: RFC 6052 (NAT64), RFC 4291 2.5.5.1 (IPv4-compatible).
-_EMBEDDING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-# RFC 8215: local NAT64; what it leads to is the operator's own affair, never ours to guess.
-_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+# RFC 6052: a gateway turns these into the IPv4 address in their last 32 bits.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# RFC 8215, local NAT64, and RFC 4291 2.5.5.1, IPv4-compatible: what they lead to is never ours to guess.
+_OPAQUE = (ipaddress.IPv6Network("64:ff9b:1::/48"), ipaddress.IPv6Network("::/96"))
 # Certificates are checked against the name in the URL, by the system's own trust store.
 _tls_context: ssl.SSLContext | None = None
 _tls_lock = threading.Lock()
@@ -117,15 +117,15 @@ def request(
 def is_public(address: IPAddress) -> bool:
     """Say whether anybody on the internet could reach the address, and nobody only we can see stands behind it."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None or address in _LOCAL_NAT64 or address.is_site_local:
-            return False
-        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if any(address in network for network in _EMBEDDING):
-            inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if not all(is_public(found) for found in inner if found is not None):
-            return False
         if address.ipv4_mapped is not None:
-            return True
+            return is_public(address.ipv4_mapped)
+        if address in _NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.scope_id is not None or address.is_site_local or any(address in network for network in _OPAQUE):
+            return False
+        tunnelled = (address.sixtofour, *(address.teredo or ()))
+        if not all(is_public(inner) for inner in tunnelled if inner is not None):
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -196,10 +196,10 @@ def _once(
 ) -> GuardedResponse:
     addresses = _vetted(_resolve(target, clock), allow_private)
     try:
-        with closing(_connect(target, addresses, clock)) as wire:
+        with closing(_connect(target, addresses, clock)) as plain:
             connection = http.client.HTTPConnection(target.host, target.port)
             # http.client only ever calls sendall, makefile and close of it.
-            connection.sock = cast(Any, wire)
+            connection.sock = cast(Any, _Wire(plain, clock))
             whole = {"Host": target.host_header, "Accept-Encoding": "identity", "Connection": "close"} | dict(headers)
             connection.request(method, target.path, body=body, headers=whole)
             with closing(connection.getresponse()) as response:
@@ -263,7 +263,7 @@ def _vetted(addresses: Sequence[IPAddress], allow_private: bool) -> Sequence[IPA
     return addresses
 
 
-def _connect(target: _Target, addresses: Sequence[IPAddress], clock: _Clock) -> "_Wire":
+def _connect(target: _Target, addresses: Sequence[IPAddress], clock: _Clock) -> socket.socket:
     failure: Exception | None = None
     for address in addresses:
         try:
@@ -277,9 +277,9 @@ def _connect(target: _Target, addresses: Sequence[IPAddress], clock: _Clock) -> 
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if target.scheme == "http":
-                return _Wire(plain, clock)
+                return plain
             plain.settimeout(clock.left(clock.connect_timeout))  # the handshake's, as a whole
-            return _Wire(_tls().wrap_socket(plain, server_hostname=target.host), clock)
+            return _tls().wrap_socket(plain, server_hostname=target.host)
         except BaseException:
             plain.close()
             raise
@@ -309,7 +309,7 @@ class _Wire:
         return io.BufferedReader(_Incoming(self._wire, self._clock))
 
     def close(self) -> None:
-        self._wire.close()
+        """Do nothing: http.client closes before the body is read; whoever connected closes."""
 
 
 class _Incoming(io.RawIOBase):

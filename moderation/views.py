@@ -259,7 +259,7 @@ def _split(form: Any) -> tuple[dict[str, Any], list[uploads.Upload]]:
 
 
 def _plain(post: Post) -> dict[str, Any]:
-    # What JSON makes of it, so that a replay is the same to the last character.
+    # What JSON makes of it, so that a replay is the same.
     plain: dict[str, Any] = json.loads(JSONRenderer().render(PostSerializer(post_view(post)).data))
     return plain
 

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import BytesIO
 
 from django.core.files.base import ContentFile
@@ -71,7 +71,7 @@ def make_post(
         if outcome:
             make_analysis(photo, faces)
         else:
-            Analysis.objects.create(photo=photo)
+            Analysis.objects.create(photo=photo, requeue_at=timezone.now() + timedelta(minutes=1))
     if outcome:
         make_verdict(post, outcome)
     return post
