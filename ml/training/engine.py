@@ -18,10 +18,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ml.training.augment import plain, varied
 from ml.training.crops import Faces
+from ml.training.data import DRAWN
 from ml.training.nets import FaceNet
 from ml.training.presets import PRESETS, Preset
 from ml.types import STATES
 
+KEPT = ("ilc_scenes", "kaggle_scenes", "beards", "smoker", DRAWN)  # parts whose labels are about each face
 MEAN, SCALE = 127.5, 128.0  # as the manifest says: (pixel - mean) / scale
 Probabilities = NDArray[np.float64]
 
@@ -151,6 +153,17 @@ class Average:
                 self.values[name].copy_(value)
 
 
+def contradicted(net: nn.Module, faces: Faces, preset: Preset, limit: float = 0.02) -> NDArray[np.bool_]:
+    """Tell which faces got their state from their photo's label and look like another state, bool (N,).
+
+    A label on a photo is wrong for some faces on it: someone else in the crowd, a nose that shows. Where people drew
+    the box themselves, and where we drew the mask, the label is kept: there a contradiction is a lesson.
+    """
+    chances = softmax(logits_of(net, plain_crops(faces, preset)))
+    doubted = chances[np.arange(len(faces)), faces.states] < limit
+    return np.asarray(doubted & ~np.isin(faces.parts, KEPT), np.bool_)
+
+
 def save(path: Path, preset: Preset, weights: dict[str, Tensor], epoch: int, dev: Score) -> None:
     """Write a checkpoint that `load` turns into a net; never leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,14 +192,18 @@ def train(
     *,
     minutes: float = math.inf,
     seed: int = 0,
+    start: FaceNet | None = None,
     say: Callable[[str], None] = print,
 ) -> Score:
     """Train to the last epoch or minute and write a checkpoint after each epoch; return the last score on `dev`.
 
     The learning rate follows whichever of the two is nearer its end, so that a slow machine ends cooled down too.
+    start: weights to go on from instead of random ones.
     """
     torch.manual_seed(seed)
     net = FaceNet(preset.widths, len(STATES)).to(memory_format=torch.channels_last)
+    if start is not None:
+        net.load_state_dict(start.state_dict())
     optimizer, average = make_optimizer(net, preset), Average(net, preset.average)
     stream = iter(DataLoader(Draws(faces, weights, preset, seed), batch_size=None, num_workers=1, prefetch_factor=8))
     shown = FaceNet(preset.widths, len(STATES)).to(memory_format=torch.channels_last)

@@ -98,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--teacher", type=Path)
     parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--checkpoint", default="classifier.pt", help="its name in the work folder")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args(arguments)
     teacher = options.teacher or options.data.parent / TEACHER
@@ -112,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(NO_TORCH)
         return 2
     try:
-        net, preset, meta = engine.load(options.work / "classifier.pt")
+        net, preset, meta = engine.load(options.work / options.checkpoint)
     except FileNotFoundError:
         say(f"There is no checkpoint in {options.work}: run python -m ml.training.train_classifier first.")
         return 2

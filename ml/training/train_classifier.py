@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--work", type=Path, default=WORK, help="cuts and checkpoints (default: var/training)")
     made.add_argument("--preset", default="small", choices=("tiny", "small", "large"))
     made.add_argument("--minutes", type=float, default=math.inf, help="end, cooled down, after so long")
+    made.add_argument(
+        "--refine", action="store_true", help="go on from the checkpoint, gently, without doubtful labels"
+    )
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--seed", type=int, default=0)
     return made
@@ -110,15 +114,27 @@ def main(arguments: list[str] | None = None) -> int:
         say(NO_TORCH)
         return 2
     torch.set_num_threads(options.threads)
+    if options.refine and not (options.work / "classifier.pt").is_file():
+        say(f"There is nothing to refine in {options.work}: train without --refine first.")
+        return 2
     faces, dev = assemble(options.data, teacher, options.work)
+    checkpoint, preset, start = options.work / "classifier.pt", PRESETS[options.preset], None
+    if options.refine:
+        start, preset, _ = engine.load(checkpoint)
+        preset = replace(preset, rate=preset.rate / 4)
+        doubtful = engine.contradicted(start, faces, preset)
+        say(f"left out: {doubtful.sum()} faces that contradict their photo's label")
+        faces = faces.pick(~doubtful)
+        checkpoint = options.work / "refined.pt"
     engine.train(
         faces,
         draw_weights(faces),
         dev,
-        PRESETS[options.preset],
-        options.work / "classifier.pt",
+        preset,
+        checkpoint,
         minutes=options.minutes,
-        seed=options.seed,
+        seed=options.seed + options.refine,
+        start=start,
         say=say,
     )
     return 0

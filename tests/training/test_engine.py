@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,17 @@ def test_a_run_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
     assert meta["epoch"] == 1
     assert "epoch 1/2" in said[0]
     assert engine.logits_of(net, engine.plain_crops(faces, preset)).shape == (16, len(STATES))
+
+
+def test_only_labels_of_whole_photos_can_be_doubted() -> None:
+    faces = make_faces(20)
+    faces = replace(faces, parts=np.array(["street_mask", "ilc_scenes"] * 10))
+    net = FaceNet(TINY.widths, len(STATES)).eval()
+    with torch.no_grad():
+        net.head.weight.zero_()
+        net.head.bias.copy_(torch.tensor([20.0, 0.0, 0.0, 0.0]))  # says "mask" of everything
+    doubted = engine.contradicted(net, faces, TINY)
+    assert np.array_equal(doubted, (faces.parts == "street_mask") & (faces.states != 0))
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
