@@ -1,0 +1,248 @@
+"""What staff see and do: every page opens, in the same number of queries however many rows there are."""
+
+import importlib
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from incentives import rewards, webhooks
+from incentives.models import BadgeAward, BadgeRule, Campaign, Delivery, Event, LedgerEntry, Match, WebhookEndpoint
+from incentives.money import format_money
+from tests.cast import make_post
+from tests.incentives.builders import make_campaign, make_endpoint
+from tests.incentives.conftest import Sent
+from tests.incentives.receiver import Receiver, Reply
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
+
+MODELS = [BadgeRule, BadgeAward, Campaign, Match, LedgerEntry, Event, Delivery, WebhookEndpoint]
+
+
+@pytest.fixture
+def staff(admin_user: User) -> Client:
+    client = Client()
+    client.force_login(admin_user)
+    return client
+
+
+def some_content() -> Delivery:
+    """Make one of everything: a masked post of a platform that listens, and an attempt that failed."""
+    make_campaign()
+    post = make_post(outcome="masked")
+    with Receiver(Reply(500, body=b"not <b>now</b>")) as receiver:
+        endpoint = make_endpoint(post.platform, receiver.url)
+        rewards.apply_verdict(post.verdicts.get().pk)
+        delivery = endpoint.deliveries.order_by("pk")[0]
+        webhooks.deliver(delivery.pk, webhooks.Terms(allow_private=True, timeout_seconds=5, retry_seconds=[]))
+    delivery.refresh_from_db()
+    return delivery
+
+
+def page(model: Any, *rest: str) -> str:
+    return "/".join(["/admin/incentives", model._meta.model_name, *rest]) + "/"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_list_takes_the_same_queries_however_many_rows_it_has(staff: Client, model: Any) -> None:
+    counts = []
+    for _ in range(3):
+        some_content()
+        staff.get(page(model))
+        with CaptureQueriesContext(connection) as queries:
+            answer = staff.get(page(model))
+        assert answer.status_code == 200
+        assert b"result_list" in answer.content
+        counts.append(len(queries))
+
+    assert counts[1] == counts[2], [query["sql"] for query in queries]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_row_has_a_page_that_opens(staff: Client, model: Any) -> None:
+    some_content()
+    row = model.objects.first()
+    answer = staff.get(page(model, str(row.pk), "change"))
+    assert answer.status_code == 200
+    assert b"whsec_" not in answer.content
+
+
+def test_a_search_opens_too(staff: Client) -> None:
+    some_content()
+    for model in MODELS:
+        assert staff.get(page(model), {"q": "ada"}).status_code == 200
+
+
+def test_the_budget_bar_tells_what_is_settled_reserved_and_left(staff: Client) -> None:
+    make_campaign(budget_minor=200_00, committed_minor=50_00)
+    content = staff.get(page(Campaign)).content.decode()
+    assert 'aria-label="0.00 EUR settled, 50.00 EUR reserved, 150.00 EUR left"' in content
+    assert "width: 25.00%" in content
+
+
+def form_of(campaign: Campaign, **changed: Any) -> dict[str, Any]:
+    date, time = timezone.localtime(campaign.starts_at).strftime("%Y-%m-%d %H:%M:%S").split()
+    return {
+        "name": campaign.name,
+        "sponsor": campaign.sponsor,
+        "cause": campaign.cause,
+        "platform": "",
+        "status": campaign.status,
+        "currency": campaign.currency,
+        "budget_minor": campaign.budget_minor,
+        "amount_minor": campaign.amount_minor,
+        "hold_seconds": campaign.hold_seconds,
+        "cap_per_author_per_day": "",
+        "starts_at_0": date,
+        "starts_at_1": time,
+        "ends_at_0": "",
+        "ends_at_1": "",
+    } | changed
+
+
+def test_saving_a_campaign_leaves_what_posts_were_promised_meanwhile(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = make_campaign()
+    from incentives.admin import CampaignForm
+
+    real = CampaignForm.clean_budget_minor
+
+    def promise_meanwhile(form: CampaignForm) -> int:
+        budget = real(form)
+        Campaign.objects.filter(pk=campaign.pk).update(committed_minor=150)
+        return budget
+
+    monkeypatch.setattr(CampaignForm, "clean_budget_minor", promise_meanwhile)
+    answer = staff.post(page(Campaign, campaign.pk, "change"), form_of(campaign, sponsor="Another Sponsor"))
+
+    assert answer.status_code == 302, answer.content
+    campaign.refresh_from_db()
+    assert (campaign.sponsor, campaign.committed_minor) == ("Another Sponsor", 150)
+
+
+def test_a_budget_cannot_be_cut_below_what_was_promised(staff: Client) -> None:
+    campaign = make_campaign(committed_minor=100)
+
+    answer = staff.post(page(Campaign, campaign.pk, "change"), form_of(campaign, budget_minor=99))
+
+    assert b"100 are promised or paid already" in answer.content
+    campaign.refresh_from_db()
+    assert campaign.budget_minor == 100_00
+
+
+def test_a_campaign_is_added(staff: Client) -> None:
+    blank = Campaign(name="New", sponsor="S", cause="C", currency="JPY", budget_minor=5000, amount_minor=5)
+    answer = staff.post(page(Campaign, "add"), form_of(blank, status="active"))
+
+    assert answer.status_code == 302, answer.content
+    assert Campaign.objects.get(name="New").currency == "JPY"
+
+
+def act(staff: Client, model: Any, action: str, *rows: Any) -> str:
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    answer = staff.post(page(model), data, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_the_books_can_be_checked(staff: Client) -> None:
+    some_content()
+    good = Campaign.objects.get(status="active")
+    bad = make_campaign(committed_minor=7, name="Bad")
+
+    said = act(staff, Campaign, "check_books", good, bad)
+
+    assert "the books agree, 0.50 EUR promised or paid" in said
+    assert "Bad: the campaign says 7, its ledger 0" in said
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failed_delivery_is_sent_again(staff: Client, sent: Sent) -> None:
+    delivery = some_content()
+    pending = Delivery.objects.filter(status="pending")[0]
+    sent.clear()
+    assert delivery.status == "failed"
+
+    said = act(staff, Delivery, "send_again", delivery, pending)
+
+    assert "1 deliveries are on their way again" in said
+    assert "1 are not" in said
+    assert sent.of("deliver_webhook") == [delivery.pk]
+
+
+def test_endpoints_are_tried_out_disabled_and_enabled(staff: Client) -> None:
+    endpoint = make_endpoint()
+    act(staff, WebhookEndpoint, "send_test", endpoint)
+    assert endpoint.deliveries.get().event.type == "endpoint.test"
+    act(staff, WebhookEndpoint, "disable", endpoint)
+    assert endpoint.deliveries.get().status == "failed"
+    assert WebhookEndpoint.objects.get(pk=endpoint.pk).status == "disabled"
+    act(staff, WebhookEndpoint, "enable", endpoint)
+    assert WebhookEndpoint.objects.get(pk=endpoint.pk).status == "active"
+
+
+def test_whoever_may_only_look_cannot_send_again() -> None:
+    delivery = some_content()
+    user = User.objects.create_user("looker", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_delivery"))
+    client = Client()
+    client.force_login(user)
+    assert client.get(page(Delivery)).status_code == 200
+
+    client.post(page(Delivery), {"action": "send_again", "_selected_action": [delivery.pk]})
+
+    delivery.refresh_from_db()
+    assert delivery.status == "failed"
+
+
+@pytest.mark.parametrize("model", [BadgeAward, Match, LedgerEntry, Event, Delivery, WebhookEndpoint])
+def test_the_record_cannot_be_written_by_hand(staff: Client, model: Any) -> None:
+    some_content()
+    row = model.objects.first()
+    assert staff.get(page(model, "add")).status_code == 403
+    assert staff.post(page(model, str(row.pk), "delete"), {"post": "yes"}).status_code == 403
+    assert staff.post(page(model, str(row.pk), "change"), {}).status_code == 403
+
+
+def test_what_an_endpoint_answered_is_shown_as_text(staff: Client) -> None:
+    delivery = some_content()
+    content = staff.get(page(Delivery, delivery.pk, "change")).content.decode()
+    assert "not &lt;b&gt;now&lt;/b&gt;" in content
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [
+        (0, "EUR", "0.00 EUR"),
+        (5, "EUR", "0.05 EUR"),
+        (123_456_789, "EUR", "1,234,567.89 EUR"),
+        (-150, "USD", "-1.50 USD"),
+        (500, "JPY", "500 JPY"),
+        (1_234, "KWD", "1.234 KWD"),
+    ],
+)
+def test_money_is_written_with_the_decimals_of_its_currency(minor: int, currency: str, text: str) -> None:
+    assert format_money(minor, currency) == text
+
+
+def test_a_fresh_installation_has_two_badges_and_an_example_of_a_campaign() -> None:
+    BadgeRule.objects.all().delete()
+    Campaign.objects.all().delete()
+    seed = importlib.import_module("incentives.migrations.0002_seed").seed
+
+    for _ in range(2):
+        seed(apps, None)
+
+    assert list(BadgeRule.objects.values_list("code", "kind", "threshold")) == [
+        ("first-mask", "masked_posts", 1),
+        ("five-days", "distinct_days", 5),
+    ]
+    [campaign] = Campaign.objects.all()
+    assert (campaign.status, campaign.currency, campaign.platform) == ("active", "EUR", None)
+    assert "xample" in campaign.name and "xample" in campaign.sponsor
