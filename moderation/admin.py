@@ -1,6 +1,6 @@
 """What staff see and do: posts with their faces drawn, verdicts, policies, platforms and their keys."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,13 +10,17 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
-from unfold.decorators import action
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.decorators import action  # type: ignore[import-untyped]  # unfold ships no types
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget  # type: ignore[import-untyped]  # as above
 
 from moderation import api_keys, selectors, staff
 from moderation.models import Analysis, ApiKey, Author, Photo, Platform, Policy, Post, Verdict
 from moderation.verdicts import STATES
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin, TabularInline  # unfold's are these, but ship no types
+else:
+    from unfold.admin import ModelAdmin, TabularInline
 
 _NOT_YET = "no verdict yet"
 
@@ -65,7 +69,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 
 
 @admin.register(Post)
-class PostAdmin(ReadOnly, ModelAdmin):
+class PostAdmin(ReadOnly, ModelAdmin[Post]):
     list_display = ("thumbnail", "id", "author_name", "platform_name", "verdict", "state", "created_at")
     list_display_links = ("thumbnail", "id")
     list_filter = (OutcomeFilter, "status", ("platform", admin.RelatedOnlyFieldListFilter))
@@ -159,7 +163,7 @@ class PostAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Analysis)
-class AnalysisAdmin(ReadOnly, ModelAdmin):
+class AnalysisAdmin(ReadOnly, ModelAdmin[Analysis]):
     list_display = ("photo_id", "post", "state", "attempts", "failure_code", "milliseconds", "queued_at", "finished_at")
     list_filter = ("status", "failure_code")
     list_select_related = ("photo",)
@@ -186,7 +190,7 @@ class AnalysisAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Verdict)
-class VerdictAdmin(ReadOnly, ModelAdmin):
+class VerdictAdmin(ReadOnly, ModelAdmin[Verdict]):
     list_display = ("id", "post_page", "result", "source", "policy", "created_at")
     list_filter = ("outcome", "source", ("post__platform", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("policy__platform",)
@@ -217,7 +221,7 @@ class PolicyForm(forms.ModelForm[Policy]):
 
 
 @admin.register(Policy)
-class PolicyAdmin(ModelAdmin):
+class PolicyAdmin(ModelAdmin[Policy]):
     """A version is added and never edited; the form starts from the version that holds."""
 
     form = PolicyForm
@@ -248,7 +252,7 @@ class PolicyAdmin(ModelAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Start from the newest policy for everybody."""
-        newest = Policy.objects.filter(platform=None).order_by("-version").values().first() or {}
+        newest = dict(Policy.objects.filter(platform=None).order_by("-version").values().first() or {})
         copied = {name: value for name, value in newest.items() if name not in {"id", "version", "note", "created_at"}}
         return copied | super().get_changeform_initial_data(request)
 
@@ -264,7 +268,7 @@ class PolicyAdmin(ModelAdmin):
         return policy.platform.name if policy.platform else "every platform without its own"
 
 
-class ApiKeyInline(ReadOnly, TabularInline):
+class ApiKeyInline(ReadOnly, TabularInline[ApiKey, Platform]):
     model = ApiKey
     fields = readonly_fields = ("name", "prefix", "scopes", "created_at", "last_used_at", "revoked_at")
     extra = 0
@@ -272,7 +276,7 @@ class ApiKeyInline(ReadOnly, TabularInline):
 
 
 @admin.register(Platform)
-class PlatformAdmin(ModelAdmin):
+class PlatformAdmin(ModelAdmin[Platform]):
     list_display = ("name", "slug", "is_active", "posts", "live_keys", "created_at")
     list_filter = ("is_active",)
     search_fields = ("name", "slug")
@@ -301,7 +305,7 @@ class PlatformAdmin(ModelAdmin):
         """Return how many keys open the door."""
         return int(platform.key_count)
 
-    @action(description="Issue an API key", url_path="issue-key", icon="key")
+    @action(description="Issue an API key", url_path="issue-key", icon="key")  # type: ignore[untyped-decorator]  # unfold
     def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the form for a key of this platform."""
         return HttpResponseRedirect(reverse("admin:moderation_apikey_add") + f"?platform={object_id}")
@@ -317,7 +321,7 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
+class ApiKeyAdmin(ModelAdmin[ApiKey]):
     """A key is issued and revoked; nothing else of it can change."""
 
     form = ApiKeyForm
@@ -366,7 +370,7 @@ class ApiKeyAdmin(ModelAdmin):
 
 
 @admin.register(Author)
-class AuthorAdmin(ReadOnly, ModelAdmin):
+class AuthorAdmin(ReadOnly, ModelAdmin[Author]):
     list_display = ("external_id", "platform", "posts", "created_at")
     list_filter = (("platform", admin.RelatedOnlyFieldListFilter),)
     list_select_related = ("platform",)
