@@ -76,6 +76,6 @@ def _told(boost: Boost, post: Post) -> Mapping[str, Any]:
         "author_id": post.author.external_id,
         "factor": boost.factor,
         "half_life_seconds": boost.half_life_seconds,
-        "starts_at": boost.starts_at.isoformat(),
-        "ends_at": (boost.revoked_at or boost.ends_at).isoformat(),
+        "starts_at": events.written(boost.starts_at),
+        "ends_at": events.written(boost.revoked_at or boost.ends_at),
     }

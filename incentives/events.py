@@ -1,7 +1,7 @@
 """The outbox: what happened is written with the change itself, numbered per subject, and sent from there."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -64,7 +64,8 @@ def visible(events: QuerySet[Event]) -> QuerySet[Event]:
     """Keep, in order, the events that none committed later can precede.
 
     A transaction that still runs may hold a smaller id than one already committed, so a reader that went past it would
-    never see its events. Below the snapshot's xmin every transaction has ended.
+    never see its events. Below the snapshot's xmin every transaction has ended. A dump restored into a cluster that has
+    run fewer transactions brings ids from the future: set them to 0 there, or its events stay hidden.
     """
     xmin = Func(template="pg_snapshot_xmin(pg_current_snapshot())::text::bigint", output_field=BigIntegerField())
     return events.filter(transaction_id__lt=xmin).order_by("transaction_id", "position")
@@ -87,11 +88,16 @@ def representation(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "type": event.type,
-        "timestamp": event.created_at.isoformat().replace("+00:00", "Z"),
+        "timestamp": written(event.created_at),
         "subject": {"type": event.subject_type, "id": event.subject_id},
         "sequence": event.sequence,
         "data": event.data,
     }
+
+
+def written(when: datetime) -> str:
+    """Return a time as events tell it: ISO 8601 in UTC."""
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def ids_about(post: Post) -> list[str]:

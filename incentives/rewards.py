@@ -7,7 +7,7 @@ Locks are taken in one order, so that no two transactions wait for each other: t
 at most one campaign's. They leave foreign keys free (FOR NO KEY UPDATE): new posts of the author go on being made.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -17,6 +17,8 @@ from incentives.models import Boost, Event, RewardApplication
 from moderation.models import Author, Post, Verdict
 
 SWEEP_BATCH = 500
+# A younger verdict is left to the worker that was told of it.
+LOST_AFTER = timedelta(seconds=10)
 
 
 def apply_verdict(verdict_id: str) -> bool:
@@ -46,9 +48,9 @@ def take_back(post_id: str) -> bool:
         return verdict is not None
 
 
-def unapplied_verdicts() -> list[str]:
-    """Return the ids of verdicts whose message was lost, some at a time."""
-    missed = Verdict.objects.filter(reward_application__isnull=True)
+def unapplied_verdicts(now: datetime) -> list[str]:
+    """Return the ids of verdicts whose message must have been lost, some at a time."""
+    missed = Verdict.objects.filter(reward_application__isnull=True, created_at__lte=now - LOST_AFTER)
     return list(missed.order_by("pk").values_list("pk", flat=True)[:SWEEP_BATCH])
 
 

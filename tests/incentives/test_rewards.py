@@ -6,6 +6,7 @@ import pytest
 
 from incentives import donations, rewards
 from incentives.models import BadgeAward, Boost, Event, Match, RewardApplication
+from incentives.tasks import sweep_verdicts
 from moderation import signals
 from moderation.models import Author, Post, Verdict
 from tests.cast import make_author, make_post, make_verdict
@@ -257,18 +258,20 @@ def test_a_verdict_on_a_withdrawn_post_earns_nothing() -> None:
     assert types_of(post) == ["post.analyzed"]
 
 
-def test_the_sweep_finds_what_was_missed() -> None:
+def test_the_sweep_finds_what_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     done, missed, gone = masked_post(), make_post(outcome="masked"), masked_post()
     Post.objects.filter(pk=gone.pk).update(status=Post.Status.WITHDRAWN)
 
-    assert rewards.unapplied_verdicts() == [missed.verdicts.get().pk]
+    now = datetime.now(UTC)
+    assert rewards.unapplied_verdicts(now) == [], "its worker may be at it"
+    later = now + rewards.LOST_AFTER
+    assert rewards.unapplied_verdicts(later) == [missed.verdicts.get().pk]
     assert rewards.withdrawn_with_rewards() == [gone.pk]
 
-    from incentives.tasks import sweep_verdicts
-
+    monkeypatch.setattr(rewards, "LOST_AFTER", timedelta())
     sweep_verdicts()
 
-    assert rewards.unapplied_verdicts() == rewards.withdrawn_with_rewards() == []
+    assert rewards.unapplied_verdicts(later) == rewards.withdrawn_with_rewards() == []
     assert Boost.objects.filter(post__in=[done, missed], revoked_at=None).count() == 2
 
 
