@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from mask_social import embedded
@@ -139,6 +140,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Photo posts in; verdicts, badges, boosts and matched donations out.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
@@ -211,6 +213,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "mask_social",
     "SITE_HEADER": "mask_social",
     "SITE_SYMBOL": "masks",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("mask_social/favicon.svg")}
+    ],
     "SHOW_HISTORY": True,
     "SIDEBAR": {"show_search": True, "show_all_applications": True},
 }

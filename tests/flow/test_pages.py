@@ -77,14 +77,15 @@ def shoot(browser: webdriver.Chrome, name: str) -> None:
 def test_a_moderator_sees_the_photo_its_faces_and_the_verdict(
     scene: Scene, signed_in: webdriver.Chrome, author: str
 ) -> None:
+    masked = scene.client.create_post(PHOTOS / "surgical.jpg", author_id=author, caption="Mask on")
+    scene.finished_post(masked["id"])
     post = scene.client.create_post(PHOTOS / "crowd.jpg", author_id=author, caption="All of us")
     post = scene.finished_post(post["id"])
 
     signed_in.get(f"{scene.stack.url}/admin/moderation/post/?q={author}")
-    wait_for(signed_in, f"a[href*='{post['id']}']")
-    shoot(signed_in, "posts")
     thumbnail = wait_for(signed_in, "#result_list img")
     WebDriverWait(signed_in, 20).until(lambda _: int(thumbnail.get_property("naturalWidth")) > 0)  # type: ignore[arg-type]
+    shoot(signed_in, "posts")
 
     signed_in.get(f"{scene.stack.url}/admin/moderation/post/{post['id']}/change/")
     boxes = WebDriverWait(signed_in, 20).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "svg rect"))
