@@ -140,3 +140,10 @@ def test_make_run_says_where_it_serves_revives_what_dies_and_ends_on_ctrl_c(tmp_
     assert run.returncode == 0
     assert time.monotonic() - began < 20
     assert members(var) == []
+
+
+def test_a_worker_goes_on_showing_life(stack: Stack) -> None:
+    """What its container's probe looks at."""
+    files = [stack.var / "ready" / name for name in ("analysis", "default", "webhooks")]
+    seen = {file: file.stat().st_mtime_ns for file in files}
+    eventually(lambda: all(file.stat().st_mtime_ns > seen[file] for file in files))
