@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
 from django.db.models import Count, F, Max, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -48,7 +49,7 @@ def outcome_label(outcome: str | None) -> SafeString:
 
 def post_link(post_id: str) -> SafeString:
     """Return a link to the page of a post."""
-    return format_html('<a href="{}">{}</a>', reverse("admin:moderation_post_change", args=[post_id]), post_id)
+    return format_html('<a href="{}">{}</a>', reverse("admin:moderation_post_change", args=[quote(post_id)]), post_id)
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -77,7 +78,6 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
     show_full_result_count = False
     search_fields = ("author__external_id__startswith", "=id")
     search_help_text = "the author's id, or how it begins; or a post's id"
-    fields = ()
     change_form_outer_before_template = "moderation/post_panel.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Post]:
@@ -87,6 +87,10 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
         rows: QuerySet[Post] = super().get_queryset(request)
         rows = rows.select_related("author", "platform").annotate(latest_outcome=Subquery(latest))
         return rows.prefetch_related(Prefetch("photos", photos))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Post | None = None) -> list[Any]:
+        """Show no fields: the panel tells all."""
+        return []
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address of photos."""
@@ -113,7 +117,7 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show a post: photos with their faces, verdicts, stages."""
-        post = selectors.posts_in_full().filter(pk=object_id).first()
+        post = selectors.posts_in_full().filter(pk=unquote(object_id)).first()
         context = extra_context or {}
         if post is not None:
             latest = selectors.latest_verdict(post)
@@ -136,7 +140,7 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
         )
         return format_html(
             '<span style="display:inline-flex;align-items:center"><img src="{}" alt="" loading="lazy" '
-            'style="width:56px;height:56px;object-fit:cover;border-radius:8px">{}</span>',
+            'style="width:56px;height:56px;object-fit:cover;object-position:50% 15%;border-radius:8px">{}</span>',
             staff.photo_url(photos[0].pk, thumbnail=True),
             more,
         )
