@@ -45,12 +45,12 @@ bench: .venv/.dev .venv/.weights ## measure the detector
 train: .venv/.train .venv/.weights ## train the classifier anew; options: make train ARGS="--help"
 	$(PY) -m ml.training.train_classifier $(ARGS)
 
-lock: .venv/pyvenv.cfg ## pin the newest versions that pyproject.toml allows
+lock: .venv/pyvenv.cfg ## pin what pyproject.toml asks for; newer versions: make lock ARGS=--upgrade
 	@mkdir -p var
 	@test -x var/uv/bin/uv || { $(PY) -m venv var/uv && var/uv/bin/python -m pip --quiet install uv; }
-	var/uv/bin/uv pip compile --upgrade --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
+	var/uv/bin/uv pip compile $(ARGS) --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
 		pyproject.toml -o requirements.lock
-	var/uv/bin/uv pip compile --upgrade --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
+	var/uv/bin/uv pip compile $(ARGS) --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
 		--extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 stop: ## end the databases of this checkout, whoever holds them
