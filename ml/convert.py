@@ -88,7 +88,7 @@ def _per_channel(slope: Array) -> Array:
 
 
 def _face_logit(kernel: Array, bias: Array) -> tuple[Array, Array]:
-    # softmax([a, b])[1] is sigmoid(b - a): one output instead of two.
+    # softmax([a, b])[1] is sigmoid(b - a), so the difference says all.
     return kernel[..., 1:2] - kernel[..., 0:1], bias[1:2] - bias[0:1]
 
 
@@ -99,19 +99,20 @@ def _channels_first(kernel_io: Array, channels: int, side: int) -> Array:
 
 
 def build_pnet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
-    """Write P-Net: pixels uint8 [N, H, W, 3] to scores [N, 1, h, w] and offsets [N, 4, h, w], stride 2."""
+    """Write P-Net: pixels uint8 [N, H, W, 3] to maps [N, 5, h, w], stride 2: the face's logit, four offsets."""
     g = _Graph(prelu_op=prelu_op)
     x = g.conv(g.pixels("pixels"), "conv1", *_folded(w[0], w[1]))
     x = g.pool(g.prelu(x, "prelu1", _per_channel(w[2])), 2, ceil=True)
     x = g.prelu(g.conv(x, "conv2", w[3], w[4]), "prelu2", _per_channel(w[5]))
     x = g.prelu(g.conv(x, "conv3", w[6], w[7]), "prelu3", _per_channel(w[8]))
-    g.conv(x, "offsets", w[9], w[10], "offsets")
-    g.add("Sigmoid", [g.conv(x, "score", *_face_logit(w[11], w[12]))], "scores")
-    return _model(g, "pnet", ["N", "H", "W", 3], {"scores": ["N", 1, "h", "w"], "offsets": ["N", 4, "h", "w"]})
+    # One convolution for both: a single output channel costs as much as sixteen.
+    logit, bias = _face_logit(w[11], w[12])
+    g.conv(x, "maps", np.concatenate([logit, w[9]], axis=3), np.concatenate([bias, w[10]]), "maps")
+    return _model(g, "pnet", ["N", "H", "W", 3], {"maps": ["N", 5, "h", "w"]})
 
 
 def build_rnet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
-    """Write R-Net: pixels uint8 [N, 24, 24, 3] to scores [N, 1] and offsets [N, 4]."""
+    """Write R-Net: pixels uint8 [N, 24, 24, 3] to logits [N, 1] and offsets [N, 4]."""
     g = _Graph(prelu_op=prelu_op)
     x = g.conv(g.pixels("pixels"), "conv1", *_folded(w[0], w[1]))
     x = g.pool(g.prelu(x, "prelu1", _per_channel(w[2])), 3, (0, 0, 1, 1))
@@ -120,12 +121,12 @@ def build_rnet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
     x = g.dense(g.add("Flatten", [x]), "fc4", _channels_first(w[9], 64, 3), w[10])
     x = g.prelu(x, "prelu4", w[11])
     g.dense(x, "offsets", w[12], w[13], "offsets")
-    g.add("Sigmoid", [g.dense(x, "score", *_face_logit(w[14], w[15]))], "scores")
-    return _model(g, "rnet", ["N", 24, 24, 3], {"scores": ["N", 1], "offsets": ["N", 4]})
+    g.dense(x, "logits", *_face_logit(w[14], w[15]), "logits")
+    return _model(g, "rnet", ["N", 24, 24, 3], {"logits": ["N", 1], "offsets": ["N", 4]})
 
 
 def build_onet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
-    """Write O-Net: pixels uint8 [N, 48, 48, 3] to scores [N, 1], offsets [N, 4], landmarks [N, 10]: 5 x, 5 y."""
+    """Write O-Net: pixels uint8 [N, 48, 48, 3] to logits [N, 1], offsets [N, 4], landmarks [N, 10]: 5 x, 5 y."""
     g = _Graph(prelu_op=prelu_op)
     x = g.conv(g.pixels("pixels"), "conv1", *_folded(w[0], w[1]))
     x = g.pool(g.prelu(x, "prelu1", _per_channel(w[2])), 3, (0, 0, 1, 1))
@@ -136,8 +137,8 @@ def build_onet(w: Sequence[Array], *, prelu_op: bool = False) -> bytes:
     x = g.prelu(x, "prelu5", w[14])
     g.dense(x, "offsets", w[15], w[16], "offsets")
     g.dense(x, "landmarks", w[17], w[18], "landmarks")
-    g.add("Sigmoid", [g.dense(x, "score", *_face_logit(w[19], w[20]))], "scores")
-    return _model(g, "onet", ["N", 48, 48, 3], {"scores": ["N", 1], "offsets": ["N", 4], "landmarks": ["N", 10]})
+    g.dense(x, "logits", *_face_logit(w[19], w[20]), "logits")
+    return _model(g, "onet", ["N", 48, 48, 3], {"logits": ["N", 1], "offsets": ["N", 4], "landmarks": ["N", 10]})
 
 
 def build_nms() -> bytes:
@@ -199,18 +200,25 @@ def wheel_weights(stage: str) -> list[Array]:
     return [np.asarray(array, dtype=np.float32) for array in joblib.load(path)]
 
 
-#: How the cascade is run; chosen on the train split of hand-boxed scenes, see `ml.bench` and docs.
+#: How the cascade is run; chosen on the train split of hand-boxed scenes. Sizes are pixels of the working image.
 SETTINGS: dict[str, Any] = {
-    "long_side": 640,
-    "min_face": 14,
+    # Larger photos are judged at this long side: a face must then take up 2.5 % of it to be found.
+    "long_side": 1280,
+    "min_face": 32,
     "pyramid_factor": 0.709,
+    # A strip's activations fit the second-level cache; half and twice as much are slower.
     "strip_pixels": 32_768,
     "stages": {
-        "pnet": {"size": 12, "threshold": 0.6, "nms_iou": 0.5, "limit": 1024, "chunk": 1},
-        "rnet": {"size": 24, "threshold": 0.6, "nms_iou": 0.7, "limit": 256, "chunk": 64},
-        "onet": {"size": 48, "threshold": 0.6, "nms_iou": 0.5, "limit": 256, "chunk": 16},
+        "pnet": {"size": 12, "threshold": 0.7, "nms_iou": 0.6, "limit": 1024, "chunk": 1},
+        "pnet_levels": {"size": 12, "threshold": 0.7, "nms_iou": 0.7, "limit": 1024, "chunk": 1},
+        "rnet": {"size": 24, "threshold": 0.5, "nms_iou": 0.8, "limit": 256, "chunk": 64},
+        # Below the usual 0.7: masked faces score low here, and the second look decides.
+        "onet": {"size": 48, "threshold": 0.4, "nms_iou": 0.7, "limit": 256, "chunk": 16},
+        "second_look": {"size": 48, "threshold": 0.6, "nms_iou": 0.35, "limit": 256, "chunk": 16},
     },
-    "box_correction": [0.0, 0.0, 1.0, 1.0],
+    # The networks draw the box from the brow to the mouth; people, and our classifier's crops, from the hairline to
+    # below the chin. Shift and scale are medians over the matched faces of the train split.
+    "box_correction": [0.0, 0.07, 0.975, 0.955],
 }
 
 
