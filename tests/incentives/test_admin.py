@@ -109,7 +109,7 @@ def test_saving_a_campaign_leaves_what_posts_were_promised_meanwhile(
     staff: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = make_campaign()
-    from incentives.admin import CampaignForm
+    from incentives.admin.programme import CampaignForm
 
     real = CampaignForm.clean_budget_minor
 

@@ -1,0 +1,196 @@
+"""Events, and who was told of them."""
+
+import json
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from incentives import webhooks
+from incentives.admin.parts import ModelAdmin, Operated, ReadOnly, TabularInline, link_to, moment, status_label
+from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+
+
+class DeliveryInline(ReadOnly, TabularInline[Delivery, Event]):
+    model = Delivery
+    fields = ("endpoint", "status", "due_at", "delivered_at")
+    readonly_fields = fields
+    extra = 0
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        """Take the endpoints along."""
+        return super().get_queryset(request).select_related("endpoint")
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnly, ModelAdmin[Event]):
+    list_display = ("at", "type", "subject", "sequence", "platform", "id")
+    list_filter = ("type", "platform")
+    list_select_related = ("platform",)
+    search_fields = ("id", "subject_id")
+    ordering = ("-position",)
+    fields = ("id", "at", "type", "platform", "subject", "sequence", "data_shown")
+    readonly_fields = fields
+    inlines = (DeliveryInline,)
+    show_full_result_count = False
+
+    @admin.display(description="at", ordering="position")
+    def at(self, event: Event) -> SafeString:
+        """Return when it happened."""
+        return moment(event.created_at)
+
+    @admin.display(description="subject", ordering="subject_id")
+    def subject(self, event: Event) -> str:
+        """Return whose story it belongs to."""
+        return f"{event.subject_type} {event.subject_id}"
+
+    @admin.display(description="data")
+    def data_shown(self, event: Event) -> SafeString:
+        """Return what was told, laid out to be read."""
+        text = json.dumps(event.data, indent=2, ensure_ascii=False)
+        return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
+
+
+class AttemptInline(ReadOnly, TabularInline[Attempt, Delivery]):
+    model = Attempt
+    fields = ("number", "at", "took", "status_code", "error", "response")
+    readonly_fields = fields
+    extra = 0
+
+    @admin.display(description="at")
+    def at(self, attempt: Attempt) -> SafeString:
+        """Return when it began."""
+        return moment(attempt.started_at)
+
+    @admin.display(description="took")
+    def took(self, attempt: Attempt) -> str:
+        """Return how long it took; nothing where the worker was lost."""
+        return "–" if attempt.duration_ms is None else f"{attempt.duration_ms:.0f} ms"
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(Operated, ModelAdmin[Delivery]):
+    list_display = ("event_type", "subject", "endpoint", "status_shown", "tries", "last_answer", "created", "due")
+    list_filter = ("status", "event__type", "endpoint")
+    list_select_related = ("event", "endpoint")
+    search_fields = ("id", "event__id", "event__subject_id")
+    fields = ("id", "event_link", "event_type", "endpoint", "status_shown", "created_at", "due_at", "delivered_at")
+    readonly_fields = fields
+    inlines = (AttemptInline,)
+    actions = ("send_again",)
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        """Take the number of attempts and the last answer along."""
+        last = Attempt.objects.filter(delivery=OuterRef("pk")).order_by("-number")
+        rows = super().get_queryset(request).annotate(try_count=Count("attempts"))
+        return rows.annotate(last_code=Subquery(last.values("status_code")[:1]))
+
+    @admin.display(description="event", ordering="event__type")
+    def event_type(self, delivery: Delivery) -> str:
+        """Return what it tells of."""
+        return delivery.event.type
+
+    @admin.display(description="subject", ordering="event__subject_id")
+    def subject(self, delivery: Delivery) -> str:
+        """Return whose story it belongs to."""
+        return f"{delivery.event.subject_id} #{delivery.event.sequence}"
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, delivery: Delivery) -> SafeString:
+        """Return when it was written."""
+        return moment(delivery.created_at)
+
+    @admin.display(description="due", ordering="due_at")
+    def due(self, delivery: Delivery) -> SafeString:
+        """Return when the next attempt is due; nothing once there will be none."""
+        finished = delivery.status in {Delivery.Status.DELIVERED, Delivery.Status.FAILED}
+        return moment(None if finished else delivery.due_at)
+
+    @admin.display(description="event")
+    def event_link(self, delivery: Delivery) -> SafeString:
+        """Lead to the event."""
+        return link_to("incentives_event", delivery.event.pk, delivery.event.id)
+
+    @admin.display(description="status", ordering="status")
+    def status_shown(self, delivery: Delivery) -> SafeString:
+        """Return the status in its colour."""
+        return status_label(delivery.status)
+
+    @admin.display(description="attempts", ordering="try_count")
+    def tries(self, delivery: Any) -> int:
+        """Return how often it was tried."""
+        return int(delivery.try_count)
+
+    @admin.display(description="last answer", empty_value="–")
+    def last_answer(self, delivery: Any) -> int | None:
+        """Return the status code of the last attempt."""
+        code: int | None = delivery.last_code
+        return code
+
+    @admin.action(description="Send again", permissions=["operate"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        """Send finished deliveries once more."""
+        sent = sum(webhooks.redeliver(delivery, timezone.now()) for delivery in queryset)
+        left = len(queryset) - sent
+        self.message_user(request, f"{sent} deliveries are on their way again.")
+        if left:
+            self.message_user(
+                request, f"{left} are not: under way already, or their endpoint is disabled.", messages.WARNING
+            )
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
+    list_display = ("url", "platform", "status_shown", "types", "failed", "created_at")
+    list_filter = ("status", "platform")
+    list_select_related = ("platform",)
+    search_fields = ("id", "url", "platform__slug")
+    # The secret is nobody's to see: it was shown once, to the platform.
+    fields = ("id", "url", "platform", "status_shown", "types", "created_at")
+    readonly_fields = fields
+    actions = ("send_test", "disable", "enable")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
+        """Count what could not be delivered along."""
+        failed = Q(deliveries__status=Delivery.Status.FAILED)
+        return super().get_queryset(request).annotate(failed_count=Count("deliveries", filter=failed))
+
+    @admin.display(description="status", ordering="status")
+    def status_shown(self, endpoint: WebhookEndpoint) -> SafeString:
+        """Return the status in its colour."""
+        return status_label(endpoint.status)
+
+    @admin.display(description="events")
+    def types(self, endpoint: WebhookEndpoint) -> str:
+        """Return what it listens to."""
+        return ", ".join(endpoint.event_types) or "every type"
+
+    @admin.display(description="failed deliveries", ordering="failed_count")
+    def failed(self, endpoint: Any) -> int:
+        """Return how many deliveries were given up."""
+        return int(endpoint.failed_count)
+
+    @admin.action(description="Send a test event", permissions=["operate"])
+    def send_test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        """Send each active one an event that tells of nothing."""
+        active = queryset.filter(status=WebhookEndpoint.Status.ACTIVE)
+        for endpoint in active:
+            webhooks.send_test(endpoint)
+        self.message_user(request, f"{len(active)} test events are on their way; see the deliveries.")
+
+    @admin.action(description="Disable", permissions=["operate"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        """Send nothing more, and give up what is waiting."""
+        for endpoint in queryset:
+            webhooks.disable(endpoint)
+
+    @admin.action(description="Enable", permissions=["operate"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        """Send again from now on."""
+        queryset.update(status=WebhookEndpoint.Status.ACTIVE)
