@@ -1,6 +1,7 @@
 """``make run``: serve until told to end, and start again whatever dies meanwhile."""
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -9,12 +10,15 @@ import sys
 import threading
 import time
 
+from mask_social.demo.content import post_own_pictures
 from mask_social.env import var_directory
 from mask_social.stack import BASE, Stack, StackError
 
 PORT = 8000
 WATCH_SECONDS = 0.5
 BACK_OFF_SECONDS = (1, 2, 5, 10, 30)
+AGAIN_ADMIN = "as before; .venv/bin/python manage.py changepassword admin sets a new password"
+AGAIN_KEY = "as before; .venv/bin/python manage.py bootstrap --new-key issues another"
 WELL_SECONDS = 60.0  # a part that lived this long was well: its next death is the first again
 
 
@@ -45,18 +49,24 @@ def main() -> int:
 
 
 def introduce(stack: Stack) -> None:
-    """Print where everything is, with the first password and key."""
-    command = [sys.executable, str(BASE / "manage.py"), "bootstrap"]
+    """Print where everything is; at the first start, with a password, a key and something to look at."""
+    command = [sys.executable, str(BASE / "manage.py"), "bootstrap", "--json"]
     made = subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if made.returncode:
+        raise StackError(f"bootstrap failed:\n{made.stderr.strip()}")
+    first = json.loads(made.stdout)
+    password, key = first["password"], first["api_key"]
     say(f"""
 mask_social serves at {stack.url}
-  API pages   {stack.url}/api/docs
-  Admin       {stack.url}/admin/
-  Logs        {stack.var / "log"}
-
-{made.stdout.strip() or made.stderr.strip()}
-
-Ctrl-C ends it.""")
+  API pages     {stack.url}/api/docs
+  Admin         {stack.url}/admin/
+  Signing in    {f"{first['admin']}, one-time password {password} (change it there)" if password else AGAIN_ADMIN}
+  API key       {key or AGAIN_KEY}
+  Logs          {stack.var / "log"}
+""")
+    if key:
+        say(f"Posted {post_own_pictures(stack.url, key)} pictures, so that the admin has something to show.")
+    say("Ctrl-C ends it.")
 
 
 def watch(stack: Stack, over: threading.Event) -> None:
