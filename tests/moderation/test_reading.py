@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
-from moderation import analysis, extensions, inference
+from moderation import analysis, inference
+from moderation.extensions import post_sections
 from moderation.models import Platform, Post
 from moderation.tasks import analysis_terms
 from tests import cast
@@ -17,11 +18,12 @@ from tests.moderation.calls import Caller, photo, problem
 
 
 @pytest.fixture(autouse=True)
-def no_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_sections() -> Iterator[None]:
     """Look at what is ours; other apps test their own sections."""
-    monkeypatch.setattr(extensions, "post_sections", [])
-    for module in ("representation", "serializers", "views"):
-        monkeypatch.setattr(f"moderation.{module}.post_sections", [])
+    registered = list(post_sections)
+    post_sections.clear()
+    yield
+    post_sections.extend(registered)
 
 
 @pytest.mark.django_db
