@@ -107,7 +107,7 @@ class Report:
             table.add_column(name, no_wrap=True)
         for name in ("faces", "see ms", "all ms"):
             table.add_column(name, justify="right")
-        table.add_column("earned")
+        table.add_column("earned", min_width=6)
         table.add_column("told", justify="right")  # webhooks that came well signed, of those due
         for photo in self.photos[:LONGEST_TABLE]:
             stages = photo.stages_ms
