@@ -214,7 +214,7 @@ SETTINGS: dict[str, Any] = {
         "rnet": {"size": 24, "threshold": 0.5, "nms_iou": 0.8, "limit": 256, "chunk": 64},
         # Below the usual 0.7: masked faces score low here, and the second look decides.
         "onet": {"size": 48, "threshold": 0.4, "nms_iou": 0.7, "limit": 256, "chunk": 16},
-        "second_look": {"size": 48, "threshold": 0.6, "nms_iou": 0.35, "limit": 256, "chunk": 16},
+        "second_look": {"size": 48, "threshold": 0.75, "nms_iou": 0.35, "limit": 256, "chunk": 16},
     },
     # The networks draw the box from the brow to the mouth; people, and our classifier's crops, from the hairline to
     # below the chin. Shift and scale are medians over the matched faces of the train split.
@@ -222,12 +222,15 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def write_detector(folder: Path) -> bool:
-    """Write the networks and `detector.json` into `folder`; return False if they were there and intact."""
+def write_detector(folder: Path, *, prelu_op: bool = False) -> bool:
+    """Write the networks and `detector.json` into `folder`; return False if they were there and intact.
+
+    `prelu_op` keeps ONNX Runtime's slow operator, for the benchmark and the tests to compare with.
+    """
     if _is_intact(folder):
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    files = {f"{stage}.onnx": build(wheel_weights(stage)) for stage, build in BUILDERS.items()}
+    files = {f"{stage}.onnx": build(wheel_weights(stage), prelu_op=prelu_op) for stage, build in BUILDERS.items()}
     files["nms.onnx"] = build_nms()
     manifest_json = {
         "name": "mtcnn-cascade",

@@ -13,6 +13,7 @@ from ml.types import WeightsError
 WEIGHTS = Path(__file__).parent / "weights"
 DETECTOR = "detector.json"
 CLASSIFIER = "classifier.json"
+DETECTOR_STAGES = ("pnet", "pnet_levels", "rnet", "onet", "second_look")
 
 _T = TypeVar("_T")
 
@@ -52,6 +53,10 @@ class DetectorManifest:
 
     @classmethod
     def _parse(cls, folder: Path, values: Mapping[str, Any]) -> "DetectorManifest":
+        stages = {str(name): StageSettings(**stage) for name, stage in values["stages"].items()}
+        missing = [name for name in DETECTOR_STAGES if name not in stages]
+        if missing:
+            raise ValueError(f"no settings for the stage {missing[0]}")
         shift_x, shift_y, scale_x, scale_y = (float(value) for value in values["box_correction"])
         return cls(
             folder=folder,
@@ -63,7 +68,7 @@ class DetectorManifest:
             min_face=float(values["min_face"]),
             pyramid_factor=float(values["pyramid_factor"]),
             strip_pixels=int(values["strip_pixels"]),
-            stages={str(name): StageSettings(**stage) for name, stage in values["stages"].items()},
+            stages=stages,
             box_correction=(shift_x, shift_y, scale_x, scale_y),
         )
 
