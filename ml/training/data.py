@@ -38,12 +38,12 @@ SHARES: Mapping[tuple[str, str], float] = {
     ("no_mask", "beards"): 0.020,
     ("no_mask", "celeba_no_mask"): 0.020,
     ("no_mask", "ffhq_no_mask"): 0.020,
-    ("incorrect", "ilc_scenes"): 0.100,
-    ("incorrect", "kaggle_scenes"): 0.040,
-    ("incorrect", DRAWN): 0.080,
-    ("occluded", "smoker"): 0.065,
+    ("incorrect", "ilc_scenes"): 0.080,
+    ("incorrect", "kaggle_scenes"): 0.030,
+    ("incorrect", DRAWN): 0.130,
+    ("occluded", "smoker"): 0.050,
     ("occluded", "ilc_scenes"): 0.0005,
-    ("occluded", DRAWN): 0.055,
+    ("occluded", DRAWN): 0.065,
 }
 
 

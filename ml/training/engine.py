@@ -114,7 +114,7 @@ def rate_at(progress: float, top: float, warm: float = 0.03) -> float:
 
 
 def step(net: nn.Module, optimizer: Any, crops: Tensor, states: Tensor, smoothing: float, mixed: bool) -> float:
-    """Take one step of gradient descent; return the loss."""
+    """Take one step of gradient descent towards states (N,) or their shares (N,states); return the loss."""
     net.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         logits = net(to_input(crops))
@@ -124,6 +124,19 @@ def step(net: nn.Module, optimizer: Any, crops: Tensor, states: Tensor, smoothin
     nn.utils.clip_grad_norm_(net.parameters(), 5.0)
     optimizer.step()
     return float(loss.detach())
+
+
+def blend(crops: Tensor, states: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Blend each face with another of its batch, and their states alike, after Zhang et al., "mixup", 2018.
+
+    Returns crops float32 (N,S,S,3) and targets float32 (N,states).
+    """
+    share = float(rng.beta(0.4, 0.4))
+    share = max(share, 1 - share)
+    other = torch.from_numpy(rng.permutation(len(states)))
+    targets = nn.functional.one_hot(states, len(STATES)).float()
+    pixels = crops.float()
+    return pixels.lerp(pixels[other], 1 - share), targets.lerp(targets[other], 1 - share)
 
 
 def make_optimizer(net: nn.Module, preset: Preset) -> Any:
@@ -201,6 +214,7 @@ def train(
     start: weights to go on from instead of random ones.
     """
     torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
     net = FaceNet(preset.widths, len(STATES)).to(memory_format=torch.channels_last)
     if start is not None:
         net.load_state_dict(start.state_dict())
@@ -218,6 +232,8 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(progress, preset.rate)
             crops, states = next(stream)
+            if rng.random() < preset.mixed:
+                crops, states = blend(crops, states, rng)
             losses.append(step(net, optimizer, crops, states, preset.smoothing, mixed=True))
             average.update(net)
         shown.load_state_dict(average.values)

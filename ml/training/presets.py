@@ -19,6 +19,7 @@ class Preset:
     rate: float = 2e-3
     decay: float = 0.05
     smoothing: float = 0.05
+    mixed: float = 0.3  # share of batches whose faces are blended in pairs
     average: float = 0.998  # per step, of the averaged weights that are kept
 
 

@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     checkpoint, preset, start = options.work / "classifier.pt", PRESETS[options.preset], None
     if options.refine:
         start, preset, _ = engine.load(checkpoint)
-        preset = replace(preset, rate=preset.rate / 4)
+        preset = replace(preset, rate=preset.rate / 2)
         doubtful = engine.contradicted(start, faces, preset)
         say(f"left out: {doubtful.sum()} faces that contradict their photo's label")
         faces = faces.pick(~doubtful)
