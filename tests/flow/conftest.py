@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mask_social.stack import Stack
 
 from mask_social.demo.client import Client
 from mask_social.demo.feed_service import FeedService
+from mask_social.stack import Stack
 from tests.flow.analyzers import GATE_VARIABLE
 
 BASE = Path(__file__).resolve().parents[2]
