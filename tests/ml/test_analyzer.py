@@ -3,6 +3,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -93,8 +94,16 @@ def test_threads_share_one_analyzer(analyzer: Analyzer, two_faces: Path) -> None
     assert all(faces_of(reading) == faces_of(readings[0]) for reading in readings)
 
 
-def _read_in_child(analyzer: Analyzer, photo: Path, answers: Connection) -> None:
-    answers.send(faces_of(analyzer.analyze(photo)))
+def _read_in_child(analyzer: Analyzer, photo: Path, threads: int, answers: Connection) -> None:
+    faces = faces_of(analyzer.analyze(photo))
+    tasks = Path("/proc/self/task")
+    answers.send((faces, sum(1 for _ in tasks.iterdir()) if tasks.is_dir() else threads))
+
+
+def _hold_the_lock(analyzer: Analyzer, held: threading.Event, enough: threading.Event) -> None:
+    with analyzer._lock:
+        held.set()
+        enough.wait(60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
@@ -105,17 +114,42 @@ def test_it_reads_before_a_fork_and_after_it_on_both_sides(weights: Path, two_fa
     before = faces_of(analyzer.analyze(two_faces))
     fork = multiprocessing.get_context("fork")
     receiving, sending = fork.Pipe(duplex=False)
-    child = fork.Process(target=_read_in_child, args=(analyzer, two_faces, sending))
+    child = fork.Process(target=_read_in_child, args=(analyzer, two_faces, threads, sending))
     child.start()
     try:
         assert receiving.poll(60), "the child hangs"
-        assert np.allclose(receiving.recv(), before, atol=1e-4)
+        faces, alive = receiving.recv()
+        assert np.allclose(faces, before, atol=1e-4)
+        # Sessions that were inherited would answer too, but slowly: their threads stayed with the parent.
+        assert alive >= threads
         child.join(30)
         assert child.exitcode == 0
     finally:
         child.kill()
         child.join()
     assert faces_of(analyzer.analyze(two_faces)) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_lock_held_by_another_thread_at_the_fork_does_not_stop_the_child(weights: Path, two_faces: Path) -> None:
+    analyzer = Analyzer(providers=[CPU], weights=weights)
+    held, enough = threading.Event(), threading.Event()
+    holder = threading.Thread(target=_hold_the_lock, args=(analyzer, held, enough))
+    holder.start()
+    held.wait(60)
+    fork = multiprocessing.get_context("fork")
+    receiving, sending = fork.Pipe(duplex=False)
+    child = fork.Process(target=_read_in_child, args=(analyzer, two_faces, 1, sending))
+    child.start()
+    try:
+        assert receiving.poll(60), "the child waits for a lock that nobody there holds"
+        assert len(receiving.recv()[0]) == 2
+    finally:
+        enough.set()
+        holder.join()
+        child.kill()
+        child.join()
 
 
 @pytest.mark.parametrize("module", ["ml", "ml.analyzer", "ml.types", "ml.manifest", "ml.images"])
