@@ -11,6 +11,7 @@ from incentives import endpoints, events, feed
 from incentives.endpoints import LONGEST_URL
 from incentives.models import BadgeAward, Campaign, Delivery, Event, Match, WebhookEndpoint
 from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing
+from moderation.serializers import StrictSerializer
 
 MAX_CANDIDATES = 500
 # Far above any real score, far below where a float overflows when multiplied.
@@ -118,7 +119,7 @@ class NumberField(serializers.FloatField):
         return value
 
 
-class CandidateSerializer(serializers.Serializer[Any]):
+class CandidateSerializer(StrictSerializer):
     post_id = serializers.CharField(max_length=64)
     base_score = NumberField(min_value=0, max_value=MAX_SCORE)
     age_seconds = NumberField(
@@ -130,7 +131,7 @@ class CandidateSerializer(serializers.Serializer[Any]):
     )
 
 
-class RankRequestSerializer(serializers.Serializer[Any]):
+class RankRequestSerializer(StrictSerializer):
     candidates = serializers.ListField(child=CandidateSerializer(), min_length=1, max_length=MAX_CANDIDATES)
 
     def validate_candidates(self, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ class EndpointSecretSerializer(EndpointSerializer):
         extra_kwargs = {"secret": {"help_text": "signs the webhooks; shown this once"}}
 
 
-class EndpointRequestSerializer(serializers.Serializer[Any]):
+class EndpointRequestSerializer(StrictSerializer):
     # No URLField: it refuses hosts of one label, which private networks have.
     url = serializers.CharField(max_length=LONGEST_URL)
     event_types = serializers.ListField(

@@ -46,11 +46,14 @@ Codes = dict[HTTPStatus, Sequence[str]]
 NOT_FOUND: Codes = {HTTPStatus.NOT_FOUND: ("not_found",)}
 BAD_PAGE: Codes = {HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor")}
 BAD_STREAM: Codes = {HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor", "invalid_wait")}
-BAD_RANK: Codes = {HTTPStatus.BAD_REQUEST: ("validation_error", "required", "duplicate_post")}
+BAD_RANK: Codes = {HTTPStatus.BAD_REQUEST: ("validation_error", "required", "unknown_field", "duplicate_post")}
 DISABLED: Codes = {HTTPStatus.CONFLICT: ("endpoint_disabled",)}
 TOO_MANY: Codes = {HTTPStatus.CONFLICT: ("too_many_endpoints",)}
 BAD_ENDPOINT: Codes = {
-    HTTPStatus.BAD_REQUEST: ("validation_error", "required", "invalid_url", "insecure_url", "forbidden_address")
+    HTTPStatus.BAD_REQUEST: (
+        *("validation_error", "required", "unknown_field"),
+        *("invalid_url", "insecure_url", "forbidden_address"),
+    )
 }
 
 

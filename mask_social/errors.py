@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
@@ -124,6 +124,8 @@ def _problem(exc: Exception) -> Problem | None:
             return Problem(HTTPStatus(exc.status_code), code, str(exc.detail), headers=headers)
         case Http404():
             return Problem(HTTPStatus.NOT_FOUND, "not_found", str(exc) or "There is no such thing here.")
+        case RequestDataTooBig():
+            return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", "The request is far too large.")
         case PermissionDenied():
             return Problem(HTTPStatus.FORBIDDEN, "permission_denied", "This key may not do that.")
     return None
@@ -132,7 +134,7 @@ def _problem(exc: Exception) -> Problem | None:
 def _flatten(details: Any, pointer: str) -> Iterator[FieldProblem]:
     match details:
         case {"message": str(message), "code": str(code)}:
-            yield FieldProblem(pointer or "/", code, message)
+            yield FieldProblem(_sendable(pointer) or "/", code, _sendable(message))
         case dict():
             for name, inner in details.items():
                 step = "" if name == "non_field_errors" else f"/{_escape(str(name))}"
@@ -142,6 +144,11 @@ def _flatten(details: Any, pointer: str) -> Iterator[FieldProblem]:
             for index, item in enumerate(details):
                 # DRF lists the complaints about one field, but also the rows of a list field.
                 yield from _flatten(item, pointer if leaves else f"{pointer}/{index}")
+
+
+def _sendable(text: str) -> str:
+    # JSON may escape half a surrogate pair; quoted back to the caller, it could not be encoded.
+    return text.encode(errors="replace").decode()
 
 
 def _escape(step: str) -> str:

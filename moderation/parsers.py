@@ -1,4 +1,4 @@
-"""Reading a multipart request in memory: a refused photo, with all that it tells, was never on a disk."""
+"""Reading what a request carries, in memory: a refused photo, with all that it tells, was never on a disk."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,12 +6,13 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import TooManyFilesSent
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http.multipartparser import MultiPartParser as DjangoMultiPartParser
 from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import BaseParser, DataAndFiles
+from rest_framework.parsers import BaseParser, DataAndFiles, JSONParser
 
 from mask_social.errors import ApiError
 
@@ -26,6 +27,9 @@ class ReceivedFile(UploadedFile[bytes]):
         self.content = content
         self.digest = digest
         self.field_name = field
+
+    def close(self) -> None:
+        """Do nothing: there is no file to close, and Django closes what it had when it refuses the rest."""
 
 
 class _InMemory(FileUploadHandler):
@@ -85,4 +89,18 @@ class PhotoMultiPartParser(BaseParser):
             data, files = DjangoMultiPartParser(meta, stream, handlers, "utf-8").parse()
         except MultiPartParserError as error:
             raise ParseError(f"The multipart form cannot be read: {error}", code="parse_error") from error
+        except TooManyFilesSent as error:
+            detail = f"A post has at most {max_files} photos."
+            raise ApiError(HTTPStatus.BAD_REQUEST, "too_many_photos", detail, pointer=f"/{PHOTOS_FIELD}") from error
         return DataAndFiles(data, files)
+
+
+class JsonParser(JSONParser):
+    """Parse JSON, and refuse what no decoder should be made to follow."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """Return what the body says."""
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("JSON parse error - it is nested too deeply", code="parse_error") from error

@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,7 +22,7 @@ from moderation import fetching, idempotency, pagination, posts, schema, selecto
 from moderation.authentication import platform_of
 from moderation.extensions import post_sections
 from moderation.models import ApiKey, Platform, Post, Verdict
-from moderation.parsers import PHOTOS_FIELD, PhotoMultiPartParser, ReceivedFile
+from moderation.parsers import PHOTOS_FIELD, JsonParser, PhotoMultiPartParser, ReceivedFile
 from moderation.representation import post_view
 from moderation.serializers import (
     NewPostFormSerializer,
@@ -48,7 +47,7 @@ _SCOPES = {
 
 class PostListView(APIView):
     required_scope = _SCOPES
-    parser_classes = [JSONParser, PhotoMultiPartParser]
+    parser_classes = [JsonParser, PhotoMultiPartParser]
 
     @extend_schema(
         operation_id="create_post",

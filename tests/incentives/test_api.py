@@ -326,6 +326,30 @@ def test_an_unknown_type_is_refused_by_its_place() -> None:
     assert pointers(answer) == [("/event_types/1", "invalid_choice")]
 
 
+def test_a_misspelt_field_is_refused_and_not_lost() -> None:
+    client = client_for(make_platform())
+    endpoint = make_endpoint(make_platform())
+    candidate = {"post_id": "a", "base_score": 1, "age_second": 3}
+
+    ranked = client.post("/api/v1/feed/rank", {"candidates": [candidate]}, format="json")
+    made = client.post("/api/v1/webhook-endpoints", {"url": "https://example.org/", "types": []}, format="json")
+    changed = client_for(endpoint.platform).patch(
+        f"/api/v1/webhook-endpoints/{endpoint.pk}", {"state": "disabled"}, format="json"
+    )
+
+    assert pointers(ranked) == [("/candidates/0/age_second", "unknown_field")]
+    assert pointers(made) == [("/types", "unknown_field")]
+    assert pointers(changed) == [("/state", "unknown_field")]
+
+
+@pytest.mark.parametrize("body", ['{"candidates": ' + "[" * 100_000, '{"event_types": ["\\ud800"], "url": "x"}'])
+def test_json_made_to_break_its_reader_is_refused(body: str) -> None:
+    client = client_for(make_platform())
+    for path in ("feed/rank", "webhook-endpoints"):
+        answer = client.post(f"/api/v1/{path}", body, content_type="application/json")
+        assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
+
+
 def test_a_developer_may_listen_on_a_private_address(settings: Settings) -> None:
     settings.ALLOW_PRIVATE_ADDRESSES = True
     assert create(make_platform(), url="http://feed:8000/hooks").status_code == 201

@@ -137,6 +137,33 @@ def test_broken_json_is_refused(caller: Caller) -> None:
 
 
 @pytest.mark.usefixtures("nothing_changes")
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"[" * 100_000, (400, "parse_error")),
+        (b'{"author_id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", (400, "parse_error")),
+        (b'{"author_id": "a", "\\ud800": 1}', (400, "unknown_field")),
+        (b'{"author_id": "a", "caption": "' + b"x" * 2 * 1024**2 + b'"}', (413, "request_too_large")),
+    ],
+    ids=["nested too deeply", "nested in a field", "half a surrogate pair", "larger than any form"],
+)
+def test_json_made_to_break_its_reader_is_refused(caller: Caller, body: bytes, expected: tuple[int, str]) -> None:
+    headers = {"Authorization": f"Bearer {caller.key}"}
+    response = caller.client.post("/api/v1/posts", body, content_type="application/json", headers=headers)
+    assert problem(response)[:2] == expected
+
+
+@pytest.mark.usefixtures("nothing_changes")
+def test_more_files_than_are_read_at_all_are_refused(caller: Caller) -> None:
+    assert problem(caller.send(*[photo()] * 51)) == (400, "too_many_photos", ["/photos"])
+
+
+@pytest.mark.usefixtures("nothing_changes")
+def test_a_form_of_endless_text_is_refused(caller: Caller) -> None:
+    assert problem(caller.send(photo(), caption="x" * 2 * 1024**2)) == (413, "request_too_large", [])
+
+
+@pytest.mark.usefixtures("nothing_changes")
 def test_a_body_of_another_type_is_refused(caller: Caller) -> None:
     response = caller.client.post(
         "/api/v1/posts", b"x", content_type="text/plain", headers={"Authorization": f"Bearer {caller.key}"}
