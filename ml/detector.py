@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ml.geometry import Floats, Octaves, Pixels, crop_squares
+from ml.geometry import Floats, Octaves, Pixels, crop_squares, without_nested
 from ml.manifest import WEIGHTS, DetectorManifest, StageSettings
 from ml.session import CPU, make_session
 
@@ -166,7 +166,8 @@ class Detector:
             found.landmarks,
         )
         both = both.pick(np.flatnonzero(both.logits > _logit(stage.threshold)))
-        return both.pick(self.suppress(both.boxes, both.logits, stage.nms_iou, stage.limit))
+        both = both.pick(self.suppress(both.boxes, both.logits, stage.nms_iou, stage.limit))
+        return both.pick(without_nested(both.boxes, self.manifest.nested_share))
 
     def _corrected(self, boxes: Floats, octaves: Octaves) -> Floats:
         shift_x, shift_y, scale_x, scale_y = self.manifest.box_correction

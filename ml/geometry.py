@@ -80,6 +80,22 @@ def squares(boxes_xyxy: Floats, margin: float = 1.0) -> Floats:
     return np.stack([centre_x, centre_y, np.maximum(width, height) * np.float32(margin)], axis=1)
 
 
+def without_nested(boxes_xyxy: Floats, share: float) -> npt.NDArray[np.int64]:
+    """Return the rows of boxes [N, 4], best first, that do not share more than `share` of the smaller one's area.
+
+    What overlap over union lets pass: a box around an eye and the cheek, inside the box of the whole face.
+    """
+    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
+    kept: list[int] = []
+    for row, box in enumerate(boxes_xyxy):
+        better = boxes_xyxy[kept]
+        sides = np.minimum(better[:, 2:], box[2:]) - np.maximum(better[:, :2], box[:2])
+        shared = np.clip(sides, 0, None).prod(axis=1)
+        if not (shared > share * np.minimum(area[kept], area[row])).any():
+            kept.append(row)
+    return np.array(kept, np.int64)
+
+
 def crop_squares(image: Pixels | Octaves, boxes_xyxy: npt.ArrayLike, size: int, margin: float = 1.0) -> Pixels:
     """Cut the square around each box and scale it to `size`.
 

@@ -43,6 +43,8 @@ class DetectorManifest:
     pyramid_factor: float
     strip_pixels: int
     stages: Mapping[str, StageSettings]
+    #: Of two found faces the worse is dropped if they share more than this of the smaller one's area.
+    nested_share: float
     #: Shift x, shift y, scale x, scale y of the final box, in units of its own sides around its own centre.
     box_correction: tuple[float, float, float, float]
 
@@ -69,6 +71,7 @@ class DetectorManifest:
             pyramid_factor=float(values["pyramid_factor"]),
             strip_pixels=int(values["strip_pixels"]),
             stages=stages,
+            nested_share=float(values["nested_share"]),
             box_correction=(shift_x, shift_y, scale_x, scale_y),
         )
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ml.geometry import OUTSIDE, Octaves, crop_squares, squares
+from ml.geometry import OUTSIDE, Octaves, crop_squares, squares, without_nested
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -86,6 +86,14 @@ def test_halving_keeps_the_last_row_and_column_of_an_odd_photo() -> None:
     assert half.shape == (3, 4, 3)
     assert (half[-1] == 200).all()
     assert (half[:, -1] == 200).all()
+
+
+def test_of_nested_boxes_the_better_one_stays() -> None:
+    whole, part, beside = [0, 0, 100, 100], [10, 10, 40, 40], [90, 90, 130, 130]
+    assert without_nested(np.array([whole, part, beside], np.float32), 0.7).tolist() == [0, 2]
+    assert without_nested(np.array([part, whole, beside], np.float32), 0.7).tolist() == [0, 2]
+    assert without_nested(np.array([whole, part], np.float32), 1.0).tolist() == [0, 1]
+    assert without_nested(np.empty((0, 4), np.float32), 0.7).tolist() == []
 
 
 @pytest.mark.parametrize(
