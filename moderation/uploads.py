@@ -1,6 +1,7 @@
 """What a stranger sends as a photo: inspected, made upright, freed of metadata, hashed. Nothing is written here."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +18,12 @@ _MIN_SIDE = 16
 # No camera makes a longer strip; the pyramid of the detector would grow with it.
 _MAX_RATIO = 30
 _JPEG_QUALITY = 92
+# A progressive photo has about ten scans. Each makes the decoder go over all pixels again, and an empty one is a few
+# bytes: what fits into 15 MB would keep it busy for hours.
+_MAX_SCANS = 64
+_MAX_SEGMENTS = 10_000
+# The markers that begin a segment, and the end of the image; the others stand alone (ITU T.81, B.1.1.3).
+_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _FORMAT_OF_TYPE = {
     "image/jpeg": "JPEG",
     "image/jpg": "JPEG",
@@ -160,7 +167,23 @@ def check_header(upload: Upload, limits: Limits) -> inference.Header:
         )
     if header.is_animated:
         _refuse(upload.pointer, "animated_image", "The file has more than one frame; a post takes photos.")
+    if header.format == "JPEG" and not _is_decoded_soon(upload.content):
+        _refuse(upload.pointer, "too_complex", f"A photo has at most {_MAX_SCANS} scans.")
     return header
+
+
+def _is_decoded_soon(jpeg: bytes) -> bool:
+    """Say whether a JPEG has no more scans than a photo needs; markers are found as libjpeg finds them."""
+    position = scans = 0
+    for _ in range(_MAX_SEGMENTS):
+        found = _SEGMENT.search(jpeg, position)
+        if found is None or found[1] == b"\xd9":
+            return True
+        scans += found[1] == b"\xda"
+        if scans > _MAX_SCANS:
+            return False
+        position = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2], "big")
+    return False
 
 
 def _prepare(upload: Upload, header: inference.Header) -> PreparedPhoto:

@@ -89,6 +89,7 @@ class PostListView(APIView):
                     "truncated_image",
                     "too_many_pixels",
                     "bad_dimensions",
+                    "too_complex",
                     "animated_image",
                     "svg_not_supported",
                     "unsupported_format",

@@ -40,6 +40,13 @@ def animation(name: str) -> bytes:
     return encoded(frames[0], name, save_all=True, append_images=frames[1:])
 
 
+def many_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is said over and over, as any number of times as the sender likes."""
+    content = encoded(Image.new("L", (64, 48), 128), "JPEG", progressive=True)
+    scans = content.count(b"\xff\xda")
+    return content[:-2] + content[content.rindex(b"\xff\xda") : -2] * (count - scans) + content[-2:]
+
+
 BAD = {
     "no image at all": (b"hello, this is text", "photo.jpg", "image/jpeg", 400, "not_an_image"),
     "a PNG renamed to JPEG": (
@@ -64,6 +71,14 @@ BAD = {
     "an animated GIF": (animation("GIF"), "a.gif", "image/gif", 400, "animated_image"),
     "an animated WebP": (animation("WEBP"), "a.webp", "image/webp", 400, "animated_image"),
     "an animated PNG": (animation("PNG"), "a.png", "image/png", 400, "animated_image"),
+    "a JPEG of a thousand scans": (many_scans(1000), "a.jpg", "image/jpeg", 400, "too_complex"),
+    "a JPEG of countless segments": (
+        b"\xff\xd8" + b"\xff\xfe\0\2" * 20_000 + cast.make_jpeg()[2:],
+        "a.jpg",
+        "image/jpeg",
+        400,
+        "too_complex",
+    ),
     "SVG": (SVG, "a.svg", "image/svg+xml", 400, "svg_not_supported"),
     "SVG renamed": (b"\xef\xbb\xbf \n<svg></svg>", "a.jpg", "image/jpeg", 400, "svg_not_supported"),
     "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 64, "a.heic", "image/heic", 400, "unsupported_format"),
@@ -105,6 +120,20 @@ def test_a_bad_field_is_refused_with_its_code_and_leaves_nothing(
     caller: Caller, fields: dict[str, Any], count: int, expected: tuple[int, str, list[str]]
 ) -> None:
     assert problem(caller.send(*(photo() for _ in range(count)), **fields)) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(Image.effect_noise((640, 480), 90).convert("RGB"), "JPEG", progressive=True, quality=95),
+        encoded(Image.effect_noise((640, 480), 90), "JPEG", restart_marker_blocks=1),
+        many_scans(64),
+        cast.make_jpeg() + b"ftypmp42" + b"\xff\xda" * 1000,
+    ],
+    ids=["progressive", "with restart markers", "as many scans as there may be", "with a film behind it"],
+)
+def test_a_photo_of_an_unusual_make_is_taken(caller: Caller, content: bytes) -> None:
+    assert caller.send(photo(content)).status_code == 202
 
 
 @pytest.mark.usefixtures("nothing_changes")
