@@ -1,5 +1,7 @@
 """Turn the bytes of a photo into upright RGB pixels, and refuse what is no photo or too much of one."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +34,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 # Decoders report bad bytes by any of these; what is wrong with the program itself is none of them.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
+_DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
+    # AVIF's and the compressed chunks' own.
+    *(RuntimeError, struct.error, zlib.error),
+)
 
 
 @dataclass(frozen=True, slots=True)

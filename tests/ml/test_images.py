@@ -171,6 +171,27 @@ def test_it_refuses_a_truncated_photo(kind: str, share: float) -> None:
     assert refused(content[: max(12, int(len(content) * share))]) == "truncated_image"
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_damaged_bytes_are_read_or_refused_and_nothing_else(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    random = np.random.default_rng(11)
+    noise = Image.fromarray(random.integers(0, 256, (48, 40, 3), dtype=np.uint8))
+    content = written(noise, kind)
+    outcomes = set()
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in random.integers(0, min(len(damaged), 400), size=int(random.integers(1, 9))):
+            damaged[place] = int(random.integers(256))
+        try:
+            outcomes.add(str(decode(bytes(damaged)).dtype))
+        except ImageError as error:
+            outcomes.add(error.code)
+    assert outcomes <= {"uint8", "truncated_image", "not_an_image", "too_many_pixels"}
+    assert len(outcomes) > 1
+
+
 @pytest.mark.parametrize(
     "content",
     [
