@@ -92,14 +92,23 @@ class Standing:
 
 
 def is_settled(post: Post) -> bool:
-    """Say whether the present verdict was turned into rewards."""
+    """Say whether nothing more will come of a post as it stands."""
+    match post.status:
+        case Post.Status.FAILED:
+            return True  # there is no verdict, and will be none
+        case Post.Status.WITHDRAWN:
+            return not Boost.objects.filter(post=post, revoked_at=None).exists()  # what it earned was taken back
+    return _is_applied(post)
+
+
+def _is_applied(post: Post) -> bool:
     verdict = latest_verdict(post)
     return verdict is not None and RewardApplication.objects.filter(verdict=verdict).exists()
 
 
 def rewards_of(post: Post) -> Rewards | None:
     """Return what a post earned; None until its present verdict was applied."""
-    if not is_settled(post):
+    if not _is_applied(post):
         return None
     awards = BadgeAward.objects.filter(verdict__post=post, status=BadgeAward.Status.ACTIVE)
     boost = Boost.objects.filter(post=post, revoked_at=None).first()

@@ -181,6 +181,8 @@ class EventSerializer(serializers.Serializer[Event]):
 
 
 class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
+    url = serializers.CharField(read_only=True)  # as it was given: more than RFC 3986 has letters for
+
     class Meta:
         model = WebhookEndpoint
         fields: tuple[str, ...] = ("id", "url", "event_types", "status", "created_at")

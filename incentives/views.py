@@ -1,6 +1,5 @@
 """The API of rewards, money and events: these views only translate."""
 
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from http import HTTPStatus
@@ -10,8 +9,7 @@ from django.conf import settings
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -33,14 +31,10 @@ from incentives.serializers import (
     StandingSerializer,
     TestSentSerializer,
 )
-from mask_social.errors import ApiError
-from moderation import pagination
+from moderation import pagination, waiting
 from moderation.authentication import platform_of
 from moderation.models import ApiKey, Author
 from moderation.schema import errors
-
-LONGEST_WAIT_SECONDS = 30
-POLL_SECONDS = 0.25
 
 Codes = dict[HTTPStatus, Sequence[str]]
 NOT_FOUND: Codes = {HTTPStatus.NOT_FOUND: ("not_found",)}
@@ -152,23 +146,17 @@ class EventsView(APIView):
             "The same events as the webhooks. `next` always leads on from the last event of the page, so that a reader "
             "can ask again later with it; it is null only before the first event. Whoever follows it misses none."
         ),
-        parameters=[
-            *pagination.PARAMETERS,
-            OpenApiParameter(
-                "wait", OpenApiTypes.INT, description=f"seconds to wait for an event, 0 to {LONGEST_WAIT_SECONDS}"
-            ),
-        ],
+        parameters=[*pagination.PARAMETERS, waiting.parameter("an event")],
         responses={200: pagination.page_serializer(EventSerializer, "Event")} | errors(BAD_STREAM),
         examples=[OpenApiExample("a verdict", examples.EVENTS, response_only=True)],
     )
     def get(self, request: Request) -> Response:
         """Return the events after a cursor; with `wait`, as soon as there is one."""
         query = pagination.read_query(request, parts=(int, int))
-        deadline = time.monotonic() + _wait(request)
-        found = events.after(platform_of(request), query.after, query.limit)
-        while not found and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-            found = events.after(platform_of(request), query.after, query.limit)
+        platform = platform_of(request)
+        found = waiting.read_until(
+            bool, lambda: events.after(platform, query.after, query.limit), waiting.read_wait(request)
+        )
         last: Any = (found[-1].transaction_id, found[-1].position) if found else query.after
         page = pagination.Page(found, None if last is None else pagination.encode(last))
         return Response(page.body(lambda rows: _many(EventSerializer, rows)))
@@ -293,15 +281,3 @@ def _readable(name: str) -> str:
 def _candidate(row: dict[str, Any]) -> feed.Candidate:
     age = row.get("age_seconds")
     return feed.Candidate(row["post_id"], row["base_score"], None if age is None else timedelta(seconds=age))
-
-
-def _wait(request: Request) -> int:
-    raw = request.query_params.get("wait", "0")
-    if not (raw.isascii() and raw.isdigit() and int(raw[:9]) <= LONGEST_WAIT_SECONDS):
-        raise ApiError(
-            HTTPStatus.BAD_REQUEST,
-            "invalid_wait",
-            f"wait must be from 0 to {LONGEST_WAIT_SECONDS} seconds.",
-            pointer="/wait",
-        )
-    return int(raw)

@@ -24,7 +24,7 @@ class PostSection:
     name: str
     serializer: type[BaseSerializer[Any]]
     read: Callable[[Post], object]
-    # Whether a reader who waits for the post has seen all that will come of its present verdict.
+    # Whether a reader who waits for the post has seen all that will come of it as it stands; asked of no pending one.
     is_settled: Callable[[Post], bool]
     stages: Callable[[Post], Sequence[Stage]]
 

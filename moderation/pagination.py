@@ -25,7 +25,9 @@ MAX_LIMIT = 100
 PARAMETERS = [
     OpenApiParameter("after", OpenApiTypes.STR, description="the `next` of the page before"),
     OpenApiParameter(
-        "limit", OpenApiTypes.INT, description=f"rows on a page, 1 to {MAX_LIMIT}; {DEFAULT_LIMIT} where not given"
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        description="rows on a page",
     ),
 ]
 

@@ -1,7 +1,6 @@
 """Posts over HTTP: translate, call, answer."""
 
 import json
-import time
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mask_social.errors import ApiError
-from moderation import fetching, idempotency, pagination, posts, schema, selectors, uploads
+from moderation import fetching, idempotency, pagination, posts, schema, selectors, uploads, waiting
 from moderation.authentication import platform_of
 from moderation.extensions import post_sections
 from moderation.models import ApiKey, Platform, Post, Verdict
@@ -34,9 +33,6 @@ from moderation.serializers import (
 from moderation.tasks import analysis_terms
 
 MAX_PIXELS = 50_000_000
-MAX_WAIT_SECONDS = 30
-# Short polls of one indexed row: a listening connection per waiting reader would cost more.
-_POLL_SECONDS = 0.1
 _ID = OpenApiParameter("post_id", OpenApiTypes.STR, OpenApiParameter.PATH)
 _SCOPES = {
     "POST": ApiKey.Scope.POSTS_WRITE,
@@ -192,14 +188,7 @@ class PostView(APIView):
     @extend_schema(
         operation_id="get_post",
         summary="Read a post",
-        parameters=[
-            _ID,
-            OpenApiParameter(
-                "wait",
-                OpenApiTypes.NUMBER,
-                description=f"seconds, up to {MAX_WAIT_SECONDS}, to wait for a verdict and what it brings",
-            ),
-        ],
+        parameters=[_ID, waiting.parameter("a verdict and what it brings")],
         responses={
             200: OpenApiResponse(
                 PostSerializer,
@@ -210,10 +199,9 @@ class PostView(APIView):
     )
     def get(self, request: Request, post_id: str) -> Response:
         """Return a post, at once or when there is nothing more to wait for."""
-        wait = _read_wait(request)
+        wait = waiting.read_wait(request)
         platform = platform_of(request)
-        _own_post(platform, post_id)
-        _wait_until_settled(post_id, wait)
+        waiting.read_until(_is_settled, lambda: _own_post(platform, post_id), wait)
         post = selectors.posts_in_full().filter(platform=platform, pk=post_id).first()
         if post is None:
             raise Http404("There is no such post.")
@@ -278,28 +266,5 @@ def _own_post(platform: Platform, post_id: str) -> Post:
     return post
 
 
-def _read_wait(request: Request) -> float:
-    raw = request.query_params.get("wait", "0")
-    try:
-        wait = float(raw)
-    except ValueError:
-        wait = -1
-    if not 0 <= wait <= MAX_WAIT_SECONDS:
-        raise ApiError(
-            HTTPStatus.BAD_REQUEST,
-            "invalid_wait",
-            f"wait is a number of seconds from 0 to {MAX_WAIT_SECONDS}.",
-            pointer="/wait",
-        )
-    return wait
-
-
-def _wait_until_settled(post_id: str, seconds: float) -> None:
-    ends = time.monotonic() + seconds
-    while (left := ends - time.monotonic()) > 0:
-        post = Post.objects.filter(pk=post_id).first()
-        if post is None or (
-            post.status != Post.Status.PENDING and all(section.is_settled(post) for section in post_sections)
-        ):
-            return
-        time.sleep(min(_POLL_SECONDS, left))
+def _is_settled(post: Post) -> bool:
+    return post.status != Post.Status.PENDING and all(section.is_settled(post) for section in post_sections)

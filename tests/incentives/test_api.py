@@ -1,5 +1,6 @@
 """Rewards, feed, campaigns and webhook endpoints over HTTP: each platform sees its own, and refusals say why."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -128,6 +129,24 @@ def test_a_post_has_no_rewards_until_its_verdict_was_applied() -> None:
     rewards.apply_verdict(post.verdicts.get().pk)
     make_verdict(post, "unmasked")
     assert client.get(f"/api/v1/posts/{post.pk}").json()["rewards"] is None
+
+
+def test_waiting_for_a_post_that_failed_or_was_withdrawn_ends_when_nothing_more_will_come() -> None:
+    failed = make_post()
+    Post.objects.filter(pk=failed.pk).update(status="failed", completed_at=timezone.now())
+    gone = masked_post(failed.author)
+    Post.objects.filter(pk=gone.pk).update(status="withdrawn")
+    client = client_for(failed.platform)
+
+    def seconds(post: Post, wait: str) -> float:
+        began = time.monotonic()
+        assert client.get(f"/api/v1/posts/{post.pk}", {"wait": wait}).status_code == 200
+        return time.monotonic() - began
+
+    assert seconds(failed, "30") < 10
+    assert seconds(gone, "0.3") > 0.3
+    rewards.take_back(gone.pk)
+    assert seconds(gone, "30") < 10
 
 
 def test_a_post_that_lost_its_verdict_shows_nothing_of_what_it_had() -> None:
