@@ -1,6 +1,5 @@
 """Webhook endpoints: where a platform listens."""
 
-import ipaddress
 from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -94,11 +93,9 @@ def check_url(url: str, *, allow_private: bool) -> None:
         return
     if parts.scheme != "https":
         raise _refusal("insecure_url", "Webhooks are sent over https only.")
-    try:
-        is_private = not guarded_http.is_public(ipaddress.ip_address(host))
-    except ValueError:
-        is_private = host == "localhost" or host.endswith(".localhost")
-    if is_private:
+    address, name = guarded_http.address_in(host), host.rstrip(".")
+    is_local = name == "localhost" or name.endswith(".localhost")
+    if is_local or (address is not None and not guarded_http.is_public(address)):
         raise _refusal("forbidden_address", "Webhooks are sent to public addresses only.")
 
 

@@ -39,6 +39,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bo
             read_timeout=seconds,
             deadline=seconds,
             max_bytes=MAX_ANSWER_BYTES,
+            cut=True,  # it is the status that says whether the endpoint took it
         )
     except guarded_http.ForbiddenAddress as error:
         raise DeliveryError(str(error), permanent=True) from error

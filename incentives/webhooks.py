@@ -185,7 +185,7 @@ def retry_after(value: str, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(value[:10]), LONGEST_RETRY_AFTER.total_seconds()))
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: a year of twenty digits
         return None
     return max(timedelta(), (when if when.tzinfo else when.replace(tzinfo=UTC)) - now)
 

@@ -87,12 +87,14 @@ def request(
     deadline: float,
     max_bytes: int,
     max_redirects: int = 0,
+    cut: bool = False,
 ) -> GuardedResponse:
     """Make one request and return its whole answer, or raise a GuardedHttpError.
 
     All times are seconds; `deadline` bounds everything together, from the name's resolution to the last byte, so that
     no slow drip holds us. With `max_redirects` of 0 a redirect is an answer like any other; otherwise it is followed,
-    each address vetted anew, for GET alone.
+    each address vetted anew, for GET alone. With `cut`, an answer of more than `max_bytes` is no error; its beginning
+    is returned.
     """
     if max_redirects and method != "GET":
         raise ValueError("Only a GET may follow redirects.")
@@ -101,17 +103,32 @@ def request(
     for hop in range(max_redirects + 1):
         target = _Target.of(url)
         try:
-            response = _once(method, target, sent, body, allow_private, clock, max_bytes)
+            response = _once(method, target, sent, body, allow_private, clock, max_bytes, cut=cut)
         except ForbiddenAddress as error:
             error.redirected = hop > 0
             raise
         location = response.headers.get("location")
         if not max_redirects or response.status not in _REDIRECTS or location is None:
             return response
-        url = urljoin(url, location)
+        try:
+            url = urljoin(url, location)
+        except ValueError as error:
+            raise InvalidUrl(f"The address redirects to what is none: {error}.") from error
         if _Target.of(url).origin != target.origin:
             sent = {name: value for name, value in sent.items() if name.lower() not in {"authorization", "cookie"}}
     raise TooManyRedirects(f"The address was redirected more than {max_redirects} times.")
+
+
+def address_in(host: str) -> IPAddress | None:
+    """Return the address that a host spells out, in any way that a resolver reads; None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))  # 2130706433, 0x7f.1 and 127.1 are all 127.0.0.1
+    except (OSError, ValueError):  # ValueError: letters beyond ASCII
+        return None
 
 
 def is_public(address: IPAddress) -> bool:
@@ -193,6 +210,8 @@ def _once(
     allow_private: bool,
     clock: _Clock,
     max_bytes: int,
+    *,
+    cut: bool,
 ) -> GuardedResponse:
     addresses = _vetted(_resolve(target, clock), allow_private)
     try:
@@ -203,7 +222,7 @@ def _once(
             whole = {"Host": target.host_header, "Accept-Encoding": "identity", "Connection": "close"} | dict(headers)
             connection.request(method, target.path, body=body, headers=whole)
             with closing(connection.getresponse()) as response:
-                received = _read(response, max_bytes)
+                received = _read(response, max_bytes, cut=cut)
     except TimeoutError as error:
         raise TooSlow("The other side took too long.") from error
     except (OSError, http.client.HTTPException) as error:
@@ -213,14 +232,16 @@ def _once(
     return GuardedResponse(response.status, names, received, scheme_and_host + target.path)
 
 
-def _read(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
+def _read(response: http.client.HTTPResponse, max_bytes: int, *, cut: bool) -> bytes:
     expected = response.length  # None when chunked or until the end
-    if expected is not None and expected > max_bytes:
+    if expected is not None and expected > max_bytes and not cut:
         raise TooLarge(f"The answer has {expected} bytes; {max_bytes} are allowed.")
     received = bytearray()
     while chunk := response.read1(_CHUNK):
         received += chunk
         if len(received) > max_bytes:
+            if cut:
+                return bytes(received[:max_bytes])
             raise TooLarge(f"The answer has more than {max_bytes} bytes.")
     if expected is not None and len(received) < expected:  # http.client lets a short body pass when read in pieces
         raise Unreachable("The answer was cut short.")

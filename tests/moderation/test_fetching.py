@@ -293,6 +293,7 @@ def test_files_and_urls_make_one_post(caller: Caller, site: Site) -> None:
         (redirect("http://10.0.0.1/"), "url_redirect_not_public"),
         (redirect("http://169.254.169.254/latest/meta-data"), "url_redirect_not_public"),
         (redirect("file:///etc/passwd"), "url_invalid"),
+        (redirect("http://[::1"), "url_invalid"),
         (redirect("/bad"), "url_too_many_redirects"),
         (whole(b"gone", status=404), "url_bad_status"),
         (whole(b"<html>", "text/html"), "not_an_image"),
