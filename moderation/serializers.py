@@ -18,6 +18,15 @@ _REGION = RegexValidator(
 )
 
 
+# What could not stand in a path: control characters, segments that clients resolve away, and what names another page.
+_AUTHOR_ID = RegexValidator(
+    r"[\x01-\x1f\x7f-\x9f]|(\A|/)\.\.?(/|\Z)|/badges\Z",
+    "No control characters, no . or .. between slashes, and no /badges at the end.",
+    code="invalid_author_id",
+    inverse_match=True,
+)
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """Refuse fields it does not know: a misspelt one would be lost in silence."""
 
@@ -34,7 +43,10 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 class _PostFieldsSerializer(StrictSerializer):
     author_id = serializers.CharField(
-        max_length=128, trim_whitespace=False, help_text="your own id of the author; we know nothing else of them"
+        max_length=128,
+        trim_whitespace=False,
+        validators=[_AUTHOR_ID],
+        help_text="your own id of the author; we know nothing else of them",
     )
     caption = serializers.CharField(
         max_length=2200, required=False, allow_blank=True, default="", trim_whitespace=False

@@ -77,6 +77,8 @@ class PostListView(APIView):
                     "validation_error",
                     "required",
                     "unknown_field",
+                    "invalid_author_id",
+                    "invalid_region",
                     "photos_required",
                     "too_many_photos",
                     "empty_file",

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.db import connection
@@ -14,6 +15,7 @@ from incentives import donations, rewards, webhooks
 from incentives.models import Boost, Campaign, Delivery, Event, WebhookEndpoint
 from incentives.tasks import delivery_terms
 from moderation.models import ApiKey, Author, Post
+from moderation.serializers import NewPostSerializer
 from tests.cast import make_author, make_platform, make_post, make_verdict
 from tests.incentives.builders import client_for, make_campaign, make_endpoint
 from tests.incentives.conftest import Sent
@@ -70,6 +72,19 @@ def test_badges_that_were_taken_back_stay_on_the_list() -> None:
     assert listed["data"][0]["evidence"] == {"measured": 1, "threshold": 1, "post_ids": [post.pk]}
     assert listed["next"] is None
     assert (standing["masked_posts"], standing["badges"]) == (0, [])
+
+
+@pytest.mark.parametrize("name", ["a/b", "https://example.org/users/ada", "/", "badges", "ä ö?#%2F", "a.b", "...", "*"])
+def test_an_author_is_read_by_whatever_id_a_post_was_taken_with(name: str) -> None:
+    serializer = NewPostSerializer(data={"author_id": name})
+    assert serializer.is_valid(), serializer.errors
+    client = client_for(make_author(external_id=name).platform)
+
+    answers = [client.get(f"/api/v1/authors/{quote(name, safe=safe)}") for safe in ("", "/")]
+    badges = client.get(f"/api/v1/authors/{quote(name)}/badges")
+
+    assert [answer.json().get("id") for answer in answers] == [name, name]
+    assert badges.json() == {"data": [], "next": None}
 
 
 def test_badges_page_by_cursor() -> None:
@@ -331,6 +346,9 @@ def test_the_secret_is_told_once() -> None:
         ("https://169.254.169.254/", "forbidden_address"),
         ("https://[::ffff:10.0.0.1]/", "forbidden_address"),
         ("https://localhost/", "forbidden_address"),
+        ("https://hooks.localhost./", "forbidden_address"),
+        ("https://2130706433/", "forbidden_address"),
+        ("https://0x7f.1/", "forbidden_address"),
         ("https://feed.example.org/" + "a" * 2000, "max_length"),
     ],
 )

@@ -109,6 +109,10 @@ def test_a_bad_photo_is_refused_with_its_code_and_leaves_nothing(
         ({"author_id": ""}, 1, (400, "blank", ["/author_id"])),
         ({"author_id": "x" * 129}, 1, (400, "max_length", ["/author_id"])),
         ({"author_id": "a\0b"}, 1, (400, "null_characters_not_allowed", ["/author_id"])),
+        *(
+            ({"author_id": name}, 1, (400, "invalid_author_id", ["/author_id"]))
+            for name in (".", "..", "a/../b", "./a", "a\nb", "a\x7f", "a\x85", "a/badges")
+        ),
         ({"author_name": "Ann"}, 1, (400, "unknown_field", ["/author_name"])),
         ({"photo": "x"}, 1, (400, "unknown_field", ["/photo"])),
         ({"caption": "x" * 2201}, 1, (400, "max_length", ["/caption"])),
