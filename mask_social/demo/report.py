@@ -102,10 +102,16 @@ class Report:
         )
 
     def _photo_table(self) -> Table:
-        table = Table(title="What came of each photo", title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(
+            title="What came of each photo",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            collapse_padding=True,
+        )
         for name in ("photo", "author", "verdict"):
             table.add_column(name, no_wrap=True)
-        for name in ("faces", "see ms", "all ms"):
+        for name in ("faces", "see ms"):
             table.add_column(name, justify="right")
         table.add_column("earned", min_width=6)
         table.add_column("told", justify="right")  # webhooks that came well signed, of those due
@@ -119,7 +125,6 @@ class Report:
                 photo.problem or photo.verdict or "none",
                 str(len(photo.faces)),
                 f"{seeing:.0f}",
-                f"{sum(value or 0 for value in stages.values()):.0f}",
                 _earned(photo.rewards),
                 verified,
                 style="red" if photo.is_amiss else None,
@@ -127,7 +132,9 @@ class Report:
         return table
 
     def _feed_table(self) -> Table:
-        table = Table(title="The feed, ranked", title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(
+            title="The feed, ranked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+        )
         for name in ("rank", "post", "factor", "score", "why"):
             table.add_column(name)
         files = {photo.post_id: Path(photo.file).name for photo in self.photos}
@@ -145,7 +152,7 @@ class Report:
 def _earned(rewards: dict[str, Any]) -> str:
     parts = ["badge" for _ in rewards.get("badges") or ()]
     if boost := rewards.get("boost"):
-        parts.append(f"boost ×{boost['factor']:g}")
+        parts.append(f"×{boost['factor']:g}")
     if match := rewards.get("match"):
         parts.append(_money(match["amount_minor"], match["currency"]))
     return ", ".join(parts) or "–"
