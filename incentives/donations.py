@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
 
 from incentives import events
 from incentives.models import Campaign, Event, LedgerEntry, Match
@@ -42,14 +42,15 @@ def reserve_match(post: Post, verdict: Verdict, now: datetime) -> Match | None:
     """
     offers = running(now).filter(Q(platform_id=post.platform_id) | Q(platform=None))
     for campaign in offers.order_by(F("platform_id").asc(nulls_last=True), "pk"):
-        if _is_capped(campaign, post, now) or not _commit(campaign, now):
+        amount = None if _is_capped(campaign, post, now) else _commit(campaign, now)
+        if amount is None:
             continue
         match = Match.objects.create(
             campaign=campaign,
             post=post,
             author=post.author,
             verdict=verdict,
-            amount_minor=campaign.amount_minor,
+            amount_minor=amount,
             created_at=now,
             settle_at=now + timedelta(seconds=campaign.hold_seconds),
         )
@@ -76,7 +77,10 @@ def settle_due(now: datetime, *, batch: int = SETTLE_BATCH) -> int:
 
 
 def _settle_batch(now: datetime, batch: int) -> int:
-    due = Q(status=Match.Status.RESERVED, settle_at__lte=now)
+    # A post that was withdrawn, or has a verdict yet to be applied, may be about to lose its match: not before that.
+    undecided = Verdict.objects.filter(post=OuterRef("post"), reward_application__isnull=True)
+    stands = Q(post=None) | (~Q(post__status=Post.Status.WITHDRAWN) & ~Exists(undecided))
+    due = stands & Q(status=Match.Status.RESERVED, settle_at__lte=now)
     with transaction.atomic():
         # Posts first, as everywhere; one that is being rewarded at this moment waits for the next round.
         chosen = list(Match.objects.filter(due).order_by("settle_at").values_list("pk", "post_id")[:batch])
@@ -100,13 +104,16 @@ def _is_capped(campaign: Campaign, post: Post, now: datetime) -> bool:
     return today.exclude(status=Match.Status.VOIDED).count() >= campaign.cap_per_author_per_day
 
 
-def _commit(campaign: Campaign, now: datetime) -> bool:
-    """Take one amount out of what is left, if it still is: the compare and the set are one statement."""
-    affordable = Q(committed_minor__lte=F("budget_minor") - F("amount_minor"), amount_minor=campaign.amount_minor)
-    raised = (
-        running(now).filter(affordable, pk=campaign.pk).update(committed_minor=F("committed_minor") + F("amount_minor"))
-    )
-    return raised == 1
+def _commit(campaign: Campaign, now: datetime) -> int | None:
+    """Take one amount out of what is left, and return it; None when it no longer is left.
+
+    The compare and the set are one statement, which also holds the row: the amount read after it is the one it took,
+    whatever staff made of it since the campaign was chosen.
+    """
+    affordable = running(now).filter(pk=campaign.pk, committed_minor__lte=F("budget_minor") - F("amount_minor"))
+    if not affordable.update(committed_minor=F("committed_minor") + F("amount_minor")):
+        return None
+    return Campaign.objects.values_list("amount_minor", flat=True).get(pk=campaign.pk)
 
 
 def _move(match: Match, status: Match.Status) -> bool:

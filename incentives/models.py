@@ -167,6 +167,7 @@ class Campaign(models.Model):
                 condition=Q(ends_at__isnull=True) | Q(ends_at__gt=F("starts_at")),
             ),
         ]
+        triggers = [pgtrigger.ReadOnly(name="campaign_keeps_its_currency", fields=["currency"])]
 
     def __str__(self) -> str:
         return self.name
@@ -213,6 +214,7 @@ class Match(models.Model):
                 field="status",
                 transitions=[("reserved", "settled"), ("reserved", "voided")],
             ),
+            pgtrigger.ReadOnly(name="match_keeps_its_terms", fields=["campaign", "amount_minor", "created_at"]),
             pgtrigger.Protect(name="match_is_never_deleted", operation=pgtrigger.Delete),
         ]
 

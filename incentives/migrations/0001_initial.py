@@ -674,4 +674,34 @@ class Migration(migrations.Migration):
                 name="delivery_time_when_delivered",
             ),
         ),
+        pgtrigger.migrations.AddTrigger(
+            model_name="campaign",
+            trigger=pgtrigger.compiler.Trigger(
+                name="campaign_keeps_its_currency",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (OLD."currency" IS DISTINCT FROM (NEW."currency"))',
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="a674501eebc85b0f69d5557088fdaed8390710dc",
+                    operation="UPDATE",
+                    pgid="pgtrigger_campaign_keeps_its_currency_fe78f",
+                    table="incentives_campaign",
+                    when="BEFORE",
+                ),
+            ),
+        ),
+        pgtrigger.migrations.AddTrigger(
+            model_name="match",
+            trigger=pgtrigger.compiler.Trigger(
+                name="match_keeps_its_terms",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition='WHEN (OLD."campaign_id" IS DISTINCT FROM (NEW."campaign_id") OR OLD."amount_minor" IS DISTINCT FROM (NEW."amount_minor") OR OLD."created_at" IS DISTINCT FROM (NEW."created_at"))',
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;",
+                    hash="7b1b024c5ad938b2eda3dfbb231cf3641d175ec7",
+                    operation="UPDATE",
+                    pgid="pgtrigger_match_keeps_its_terms_77287",
+                    table="incentives_match",
+                    when="BEFORE",
+                ),
+            ),
+        ),
     ]

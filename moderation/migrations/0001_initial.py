@@ -191,8 +191,8 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("min_face_score", models.FloatField(default=0.6)),
-                ("min_face_ratio", models.FloatField(default=0.3)),
+                ("min_face_score", models.FloatField(default=0.85)),
+                ("min_face_ratio", models.FloatField(default=0.4)),
                 ("mask_sure", models.FloatField(default=0.7)),
                 ("mask_likely", models.FloatField(default=0.3)),
                 ("no_mask_sure", models.FloatField(default=0.6)),
@@ -571,5 +571,13 @@ class Migration(migrations.Migration):
                 ),
                 name="face_values_between_0_and_1",
             ),
+        ),
+        migrations.AddIndex(
+            model_name="idempotencykey",
+            index=models.Index(fields=["created_at"], name="idempotency_key_by_age"),
+        ),
+        migrations.AddIndex(
+            model_name="post",
+            index=models.Index(condition=models.Q(("status", "withdrawn")), fields=["id"], name="post_withdrawn"),
         ),
     ]

@@ -3,14 +3,15 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+import pgtrigger
 import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from incentives import donations, rewards
-from incentives.models import Campaign, Event, LedgerEntry, Match
+from incentives.models import Campaign, Event, LedgerEntry, Match, RewardApplication
 from moderation.models import Author, Post
-from tests.cast import make_author, make_platform, make_post
+from tests.cast import make_author, make_platform, make_post, make_verdict
 from tests.incentives.builders import at_once, make_campaign
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
@@ -27,6 +28,7 @@ def apply(post: Post) -> bool:
 
 def reserve(post: Post) -> Match | None:
     with transaction.atomic():
+        RewardApplication.objects.get_or_create(verdict=post.verdicts.get())
         return donations.reserve_match(post, post.verdicts.get(), timezone.now())
 
 
@@ -155,6 +157,37 @@ def test_matches_settle_when_they_are_due_and_are_told() -> None:
     assert Event.objects.filter(type="donation.settled").count() == 5
 
 
+def test_a_match_is_not_settled_while_something_may_still_take_it_back() -> None:
+    campaign = make_campaign(hold_seconds=0)
+    [withdrawn, overturned, upheld] = masked_posts(3)
+    for post in (withdrawn, overturned, upheld):
+        apply(post)
+    Post.objects.filter(pk=withdrawn.pk).update(status="withdrawn")
+    verdicts = [make_verdict(overturned, "unmasked"), make_verdict(upheld, "masked")]
+
+    assert donations.settle_due(timezone.now()) == 0
+    rewards.take_back(withdrawn.pk)
+    for verdict in verdicts:
+        rewards.apply_verdict(verdict.pk)
+
+    assert donations.settle_due(timezone.now()) == 1
+    found = dict(Match.objects.values_list("post", "status"))
+    assert found == {withdrawn.pk: "voided", overturned.pk: "voided", upheld.pk: "settled"}
+    assert donations.audit(campaign).problems == ()
+
+
+def test_an_amount_that_is_changed_while_a_post_is_matched_is_the_one_that_is_promised() -> None:
+    campaign = make_campaign(amount_minor=50)
+    stale = Campaign.objects.get(pk=campaign.pk)
+    Campaign.objects.filter(pk=campaign.pk).update(amount_minor=70)
+
+    with transaction.atomic():
+        assert donations._commit(stale, timezone.now()) == 70
+
+    campaign.refresh_from_db()
+    assert campaign.committed_minor == 70
+
+
 def test_the_money_of_an_erased_author_still_settles() -> None:
     campaign = make_campaign(hold_seconds=0)
     [post] = masked_posts(1)
@@ -186,7 +219,8 @@ def test_the_audit_finds_a_campaign_that_disagrees_with_its_books() -> None:
     match = reserve(post)
     assert match is not None
     Campaign.objects.filter(pk=campaign.pk).update(committed_minor=51)
-    Match.objects.filter(pk=match.pk).update(status="settled", amount_minor=60)
+    with pgtrigger.ignore("incentives.Match:match_keeps_its_terms"):
+        Match.objects.filter(pk=match.pk).update(status="settled", amount_minor=60)
 
     assert donations.audit(campaign).problems == (
         "the campaign says 51, its ledger 50",
@@ -265,6 +299,19 @@ def test_a_match_ends_once(end: str, again: str) -> None:
         return
     with pytest.raises(DatabaseError, match="match_ends_once"), transaction.atomic():
         Match.objects.filter(pk=match.pk).update(status=again)
+
+
+@pytest.mark.parametrize("change", [{"amount_minor": 1}, {"created_at": datetime(2020, 1, 1, tzinfo=UTC)}])
+def test_the_terms_of_a_match_never_change(change: dict[str, object]) -> None:
+    match = a_match()
+    with pytest.raises(DatabaseError, match="match_keeps_its_terms"), transaction.atomic():
+        Match.objects.filter(pk=match.pk).update(**change)
+
+
+def test_a_campaign_keeps_its_currency() -> None:
+    campaign = make_campaign()
+    with pytest.raises(DatabaseError, match="campaign_keeps_its_currency"), transaction.atomic():
+        Campaign.objects.filter(pk=campaign.pk).update(currency="USD")
 
 
 def test_a_match_is_never_deleted() -> None:
