@@ -1,10 +1,11 @@
 """What staff see and do: posts with their faces drawn, verdicts, policies, platforms and their keys."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.db.models import Count, F, Max, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -15,41 +16,16 @@ from unfold.decorators import action  # type: ignore[import-untyped]  # unfold s
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget  # type: ignore[import-untyped]  # as above
 
 from moderation import api_keys, selectors, staff
+from moderation.admin_parts import ModelAdmin, ReadOnly, TabularInline, label, link_to
 from moderation.models import Analysis, ApiKey, Author, Photo, Platform, Policy, Post, Verdict
 from moderation.verdicts import STATES
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin, TabularInline  # unfold's are these, but ship no types
-else:
-    from unfold.admin import ModelAdmin, TabularInline
 
 _NOT_YET = "no verdict yet"
 
 
-class ReadOnly:
-    """Nothing is added, changed or deleted by hand."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse."""
-        return False
-
-
 def outcome_label(outcome: str | None) -> SafeString:
     """Return an outcome in its colour."""
-    return staff.label(outcome or "", Verdict.Outcome(outcome).label if outcome else _NOT_YET)
-
-
-def post_link(post_id: str) -> SafeString:
-    """Return a link to the page of a post."""
-    return format_html('<a href="{}">{}</a>', reverse("admin:moderation_post_change", args=[quote(post_id)]), post_id)
+    return label(outcome or "", Verdict.Outcome(outcome).label if outcome else _NOT_YET)
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -124,7 +100,7 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
             context |= {
                 "panel": staff.post_panel(post),
                 "verdict_label": outcome_label(latest.outcome if latest else None),
-                "status_label": staff.label(post.status, post.status),
+                "status_label": label(post.status, post.status),
             }
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
@@ -163,7 +139,7 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
     @admin.display(description="status", ordering="status")
     def state(self, post: Post) -> SafeString:
         """Return the status."""
-        return staff.label(post.status, post.status)
+        return label(post.status, post.status)
 
 
 @admin.register(Analysis)
@@ -179,12 +155,12 @@ class AnalysisAdmin(ReadOnly, ModelAdmin[Analysis]):
     @admin.display(description="post")
     def post(self, row: Analysis) -> SafeString:
         """Return a link to the post."""
-        return post_link(row.photo.post_id)
+        return link_to("moderation_post", row.photo.post_id, row.photo.post_id)
 
     @admin.display(description="status", ordering="status")
     def state(self, row: Analysis) -> SafeString:
         """Return the status."""
-        return staff.label(row.status, row.status)
+        return label(row.status, row.status)
 
     @admin.display(description="ms", ordering=F("decode_ms") + F("detect_ms") + F("classify_ms"))
     def milliseconds(self, row: Analysis) -> str:
@@ -205,7 +181,7 @@ class VerdictAdmin(ReadOnly, ModelAdmin[Verdict]):
     @admin.display(description="post")
     def post_page(self, verdict: Verdict) -> SafeString:
         """Return a link to the post."""
-        return post_link(verdict.post_id)
+        return link_to("moderation_post", verdict.post_id, verdict.post_id)
 
     @admin.display(description="outcome", ordering="outcome")
     def result(self, verdict: Verdict) -> SafeString:
@@ -370,7 +346,7 @@ class ApiKeyAdmin(ModelAdmin[ApiKey]):
     def state(self, api_key: ApiKey) -> SafeString:
         """Say whether it opens the door."""
         value = "revoked" if api_key.revoked_at else "active"
-        return staff.label(value, value)
+        return label(value, value)
 
 
 @admin.register(Author)
@@ -389,5 +365,6 @@ class AuthorAdmin(ReadOnly, ModelAdmin[Author]):
     @admin.display(description="posts", ordering="post_count")
     def posts(self, author: Any) -> SafeString:
         """Return how many posts there are, with a link to them."""
-        url = f"{reverse('admin:moderation_post_changelist')}?q={author.external_id}"
+        query = urlencode({"q": author.external_id})
+        url = f"{reverse('admin:moderation_post_changelist')}?{query}"
         return format_html('<a href="{}">{}</a>', url, author.post_count)

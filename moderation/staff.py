@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from django.core.files.storage import default_storage
-from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.safestring import SafeString
 from PIL import Image
 
 from moderation.models import Photo, Post, Verdict
@@ -17,13 +15,6 @@ from moderation.verdicts import STATES
 COLOURS = {"mask": "#16a34a", "no_mask": "#dc2626", "incorrect": "#f59e0b", "occluded": "#7c3aed"}
 NAMES = {"mask": "mask", "no_mask": "no mask", "incorrect": "worn incorrectly", "occluded": "occluded"}
 _STAGE_COLOURS = ("#94a3b8", "#cbd5e1", "#38bdf8", "#6366f1", "#a855f7", "#14b8a6", "#f59e0b", "#f43f5e")
-_VARIANTS = {
-    **dict.fromkeys(("masked", "analyzed", "done", "active"), "success"),
-    **dict.fromkeys(("unmasked", "failed", "revoked"), "danger"),
-    **dict.fromkeys(("incorrect", "partly_masked", "pending", "running"), "warning"),
-    **dict.fromkeys(("no_face", "model", "reviewer"), "info"),
-    "uncertain": "primary",
-}
 THUMBNAIL_SIDE = 160
 
 
@@ -101,11 +92,6 @@ def post_panel(post: Post) -> PostPanel:
 def photo_url(photo_id: str, *, thumbnail: bool = False) -> str:
     """Return where staff see a photo."""
     return reverse("admin:moderation_photo_file", args=[photo_id]) + ("?thumbnail=1" if thumbnail else "")
-
-
-def label(value: str, text: str) -> SafeString:
-    """Return a value of a choice in its colour."""
-    return render_to_string("unfold/helpers/label.html", {"text": text, "variant": _VARIANTS.get(value, "default")})
 
 
 def read_photo(photo: Photo, *, thumbnail: bool) -> bytes:

@@ -11,8 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from incentives import webhooks
-from incentives.admin.parts import ModelAdmin, Operated, ReadOnly, TabularInline, link_to, moment, status_label
 from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+from moderation.admin_parts import ModelAdmin, Operated, ReadOnly, TabularInline, label, link_to, moment
 
 
 class DeliveryInline(ReadOnly, TabularInline[Delivery, Event]):
@@ -120,7 +120,7 @@ class DeliveryAdmin(Operated, ModelAdmin[Delivery]):
     @admin.display(description="status", ordering="status")
     def status_shown(self, delivery: Delivery) -> SafeString:
         """Return the status in its colour."""
-        return status_label(delivery.status)
+        return label(delivery.status)
 
     @admin.display(description="attempts", ordering="try_count")
     def tries(self, delivery: Any) -> int:
@@ -164,7 +164,7 @@ class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
     @admin.display(description="status", ordering="status")
     def status_shown(self, endpoint: WebhookEndpoint) -> SafeString:
         """Return the status in its colour."""
-        return status_label(endpoint.status)
+        return label(endpoint.status)
 
     @admin.display(description="events")
     def types(self, endpoint: WebhookEndpoint) -> str:

@@ -12,10 +12,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from incentives import donations
-from incentives.admin.parts import ModelAdmin, ReadOnly, TabularInline, link_to, moment, status_label
 from incentives.models import BadgeAward, BadgeRule, Campaign, LedgerEntry, Match
 from incentives.money import format_money
 from incentives.selectors import with_settled
+from moderation.admin_parts import ModelAdmin, ReadOnly, TabularInline, label, link_to, moment
 
 _AMOUNTS = "in the smallest unit of the currency: 100 is one euro"
 
@@ -59,7 +59,7 @@ class BadgeAwardAdmin(ReadOnly, ModelAdmin[BadgeAward]):
     @admin.display(description="status", ordering="status")
     def status_shown(self, award: BadgeAward) -> SafeString:
         """Return the status in its colour."""
-        return status_label(award.status)
+        return label(award.status)
 
     @admin.display(description="post")
     def post(self, award: BadgeAward) -> SafeString:
@@ -125,7 +125,7 @@ class CampaignAdmin(ModelAdmin[Campaign]):
     @admin.display(description="status", ordering="status")
     def status_shown(self, campaign: Campaign) -> SafeString:
         """Return the status in its colour."""
-        return status_label(campaign.status)
+        return label(campaign.status)
 
     @admin.display(description="settled / reserved / left")
     def budget_bar(self, campaign: Any) -> SafeString:
@@ -213,7 +213,7 @@ class MatchAdmin(ReadOnly, ModelAdmin[Match]):
     @admin.display(description="status", ordering="status")
     def status_shown(self, match: Match) -> SafeString:
         """Return the status in its colour."""
-        return status_label(match.status)
+        return label(match.status)
 
     @admin.display(description="post")
     def post_link(self, match: Match) -> SafeString:
@@ -234,7 +234,7 @@ class LedgerEntryAdmin(ReadOnly, ModelAdmin[LedgerEntry]):
     @admin.display(description="step", ordering="kind")
     def kind_shown(self, entry: LedgerEntry) -> SafeString:
         """Return the step in its colour."""
-        return status_label(entry.kind)
+        return label(entry.kind)
 
     @admin.display(description="amount", ordering="amount_minor")
     def amount(self, entry: LedgerEntry) -> str:

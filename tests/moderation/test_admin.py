@@ -1,5 +1,6 @@
 """The admin pages of posts, policies, platforms and keys."""
 
+import html
 import re
 from io import BytesIO
 
@@ -195,3 +196,12 @@ def test_nothing_of_a_post_can_be_changed_by_hand(staff: Client) -> None:
             staff.post(reverse(f"admin:moderation_{model}_change", args=[key]), {"status": "failed"}).status_code == 403
         )
         assert staff.post(reverse(f"admin:moderation_{model}_delete", args=[key]), {"post": "yes"}).status_code == 403
+
+
+def test_an_authors_posts_are_found_whatever_the_authors_id(staff: Client) -> None:
+    post = cast.make_post(cast.make_author(external_id="a&b=#1"))
+
+    listed = page(staff, "author_changelist")
+    link = html.unescape(re.findall(r'href="(/admin/moderation/post/\?q=[^"]*)"', listed)[0])
+
+    assert post.pk in staff.get(link).content.decode()

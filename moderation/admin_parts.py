@@ -1,8 +1,9 @@
-"""What the pages share."""
+"""What the admin pages of every app share."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.admin.utils import quote
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -15,25 +16,30 @@ if TYPE_CHECKING:  # unfold has no types; its classes are subclasses of these
 else:
     from unfold.admin import ModelAdmin, TabularInline
 
-__all__ = ["ModelAdmin", "Operated", "ReadOnly", "TabularInline", "link_to", "moment", "status_label"]
+__all__ = ["ModelAdmin", "Operated", "ReadOnly", "TabularInline", "label", "link_to", "moment"]
 
-_COLOURS = {
-    **dict.fromkeys(("active", "delivered", "settled"), "success"),
-    **dict.fromkeys(("reserved", "pending", "sending", "suspended", "paused"), "warning"),
-    **dict.fromkeys(("failed", "revoked", "voided", "disabled"), "danger"),
+_VARIANTS = {
+    **dict.fromkeys(("masked", "analyzed", "done", "active", "delivered", "settled"), "success"),
+    **dict.fromkeys(("incorrect", "partly_masked", "pending", "running", "sending"), "warning"),
+    **dict.fromkeys(("reserved", "suspended", "paused"), "warning"),
+    **dict.fromkeys(("unmasked", "failed", "revoked", "voided", "disabled"), "danger"),
+    **dict.fromkeys(("no_face", "model", "reviewer"), "info"),
+    "uncertain": "primary",
 }
 
 
-def status_label(status: str) -> SafeString:
-    """Return a status in its colour."""
-    return render_to_string("unfold/helpers/label.html", {"text": status, "variant": _COLOURS.get(status, "default")})
+def label(value: str, text: str | None = None) -> SafeString:
+    """Return a value of a choice in its colour."""
+    context = {"text": text or value, "variant": _VARIANTS.get(value, "default")}
+    return render_to_string("unfold/helpers/label.html", context)
 
 
-def link_to(page: str, pk: object, text: object) -> SafeString:
+def link_to(page: str, pk: int | str | None, text: object) -> SafeString:
     """Return a link to a row's page; a dash where there is none."""
     if pk is None:
         return format_html("–")
-    return format_html('<a class="underline" href="{}">{}</a>', reverse(f"admin:{page}_change", args=[pk]), text)
+    url = reverse(f"admin:{page}_change", args=[quote(pk)])  # the admin reads an underscore as an escape
+    return format_html('<a class="underline" href="{}">{}</a>', url, text)
 
 
 def moment(when: datetime | None) -> SafeString:
