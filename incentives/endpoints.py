@@ -64,6 +64,14 @@ def change(
     return endpoint
 
 
+def delete(endpoint: WebhookEndpoint) -> None:
+    """Delete an endpoint with the record of its deliveries."""
+    with transaction.atomic():
+        # Held first: events that are being recorded for it end before its deliveries are collected.
+        for held in WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk):
+            held.delete()
+
+
 def send_test(endpoint: WebhookEndpoint) -> Event:
     """Send a test event, or refuse where nothing is sent."""
     if endpoint.status != WebhookEndpoint.Status.ACTIVE:

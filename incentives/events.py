@@ -35,7 +35,7 @@ def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any]) -> Even
     )
     grace = event.created_at + LOST_AFTER
     deliveries = Delivery.objects.bulk_create(
-        [Delivery(event=event, endpoint=endpoint, requeue_at=grace) for endpoint in _listeners(subject, type_)]
+        [Delivery(event=event, endpoint_id=pk, requeue_at=grace) for pk in _listeners(subject, type_)]
     )
     for delivery in deliveries:
         send_on_commit(delivery.pk)
@@ -114,11 +114,20 @@ def _lock(subject: Subject) -> None:
     rows.filter(pk=subject.pk).values_list("pk").get()
 
 
-def _listeners(subject: Subject, type_: Event.Type) -> list[WebhookEndpoint]:
+def _listeners(subject: Subject, type_: Event.Type) -> list[str]:
+    """Return the ids of the endpoints to tell, which none can delete until the transaction ends."""
+    endpoints = WebhookEndpoint.objects.filter(platform_id=subject.platform_id)
     if isinstance(subject, WebhookEndpoint):
-        return [subject]  # a test concerns the endpoint alone, whatever types it asked for
-    active = WebhookEndpoint.objects.filter(platform_id=subject.platform_id, status=WebhookEndpoint.Status.ACTIVE)
-    return list(active.filter(Q(event_types=[]) | Q(event_types__contains=[type_])).order_by("pk"))
+        endpoints = endpoints.filter(pk=subject.pk)  # a test concerns it alone, whatever types it asked for
+    else:
+        types = Q(event_types=[]) | Q(event_types__contains=[type_])
+        endpoints = endpoints.filter(types, status=WebhookEndpoint.Status.ACTIVE)
+    # The foreign key is checked at commit: an endpoint deleted before that would undo the whole change. A key share
+    # keeps it, and lets others record events at the same time; Django has no word for it.
+    statement, parameters = endpoints.order_by("pk").values_list("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"{statement} FOR KEY SHARE", parameters)
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def _send(delivery_id: str) -> None:

@@ -234,7 +234,7 @@ class EndpointView(APIView):
     )
     def delete(self, request: Request, endpoint_id: str) -> Response:
         """Delete one endpoint; nothing more is sent to it."""
-        _endpoint(request, endpoint_id).delete()
+        endpoints.delete(_endpoint(request, endpoint_id))
         return Response(status=HTTPStatus.NO_CONTENT)
 
 

@@ -2,12 +2,13 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from incentives import events, rewards
-from incentives.models import Delivery, Event
+from incentives import endpoints, events, rewards
+from incentives.models import Delivery, Event, WebhookEndpoint
 from moderation import signals
 from moderation.models import Author, Post
 from tests.cast import make_author, make_platform, make_post, make_verdict
@@ -264,3 +265,36 @@ def test_the_api_refuses_a_query_it_cannot_read(query: dict[str, str], code: str
     assert answer.status_code == 400
     assert answer["Content-Type"] == "application/problem+json"
     assert (answer.json()["code"], answer.json()["errors"][0]["pointer"]) == (code, pointer)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_endpoint_that_is_deleted_while_events_are_recorded_undoes_none_of_them() -> None:
+    post = make_post()
+    endpoint = make_endpoint(post.platform)
+    recorded, may_commit = threading.Event(), threading.Event()
+
+    def record() -> None:
+        try:
+            with transaction.atomic():
+                events.record(Event.Type.POST_FAILED, post, {})
+                recorded.set()
+                may_commit.wait(20)
+        finally:
+            connection.close()
+
+    def delete() -> None:
+        try:
+            endpoints.delete(endpoint)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        recording = pool.submit(record)
+        assert recorded.wait(20)
+        deleting = pool.submit(delete)
+        time.sleep(0.3)
+        may_commit.set()
+        recording.result(20)
+        deleting.result(20)
+
+    assert (Event.objects.count(), Delivery.objects.count(), WebhookEndpoint.objects.count()) == (1, 0, 0)
