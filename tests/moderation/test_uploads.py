@@ -3,7 +3,10 @@
 import io
 import re
 import struct
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 from pytest_django.fixtures import Settings
 
+from moderation import inference, uploads
 from moderation.models import Photo
 from tests import cast
 from tests.moderation.calls import Caller, photo, problem
@@ -226,6 +230,30 @@ def test_a_large_photo_never_touches_the_temporary_folder(caller: Caller, tempor
 
     assert response.status_code == 202
     assert watched == []
+
+
+def test_only_so_many_photos_are_in_memory_as_pixels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, lock = inference.decode, threading.Lock()
+    now = most = 0
+
+    def counted(content: bytes) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        try:
+            return decode(content)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr(inference, "decode", counted)
+    upload = uploads.Upload.of("/photos/0", cast.make_jpeg())
+    with ThreadPoolExecutor(8) as pool:
+        prepared = list(pool.map(lambda _: uploads.prepare_all([upload], uploads.Limits(10**6, 10**6, 10)), range(8)))
+
+    assert (len(prepared), most) == (8, uploads.MAX_AT_ONCE)
 
 
 def test_where_a_photo_was_taken_is_in_no_stored_file(caller: Caller, media: Path, temporary: Path) -> None:
