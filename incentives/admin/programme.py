@@ -84,7 +84,9 @@ class CampaignForm(forms.ModelForm[Campaign]):
     def clean_budget_minor(self) -> int:
         """Refuse to take back what posts were promised."""
         budget: int = self.cleaned_data["budget_minor"]
-        promised = Campaign.objects.filter(pk=self.instance.pk).values_list("committed_minor", flat=True).first() or 0
+        # Held until the form is saved, which is in the same transaction: nothing is promised in between.
+        held = Campaign.objects.select_for_update(no_key=True).filter(pk=self.instance.pk)
+        promised = held.values_list("committed_minor", flat=True).first() or 0
         if budget < promised:
             raise ValidationError(f"{promised} are promised or paid already; the budget cannot be lower.")
         return budget

@@ -1,17 +1,20 @@
 """What staff see and do: every page opens, in the same number of queries however many rows there are."""
 
 import importlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Permission, User
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from incentives import rewards, webhooks
+from incentives import donations, rewards, webhooks
 from incentives.models import BadgeAward, BadgeRule, Campaign, Delivery, Event, LedgerEntry, Match, WebhookEndpoint
 from incentives.money import format_money
 from tests.cast import make_post
@@ -134,6 +137,35 @@ def test_a_budget_cannot_be_cut_below_what_was_promised(staff: Client) -> None:
     assert b"100 are promised or paid already" in answer.content
     campaign.refresh_from_db()
     assert campaign.budget_minor == 100_00
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_budget_cut_while_a_post_is_matched_is_refused_and_no_server_error(staff: Client) -> None:
+    campaign = make_campaign(budget_minor=50)
+    form = form_of(campaign, budget_minor=49)
+    matched, may_commit = threading.Event(), threading.Event()
+
+    def match() -> None:
+        try:
+            with transaction.atomic():
+                assert donations._commit(campaign, timezone.now()) == 50
+                matched.set()
+                may_commit.wait(20)
+        finally:
+            connection.close()
+
+    def let_go() -> None:
+        time.sleep(0.5)
+        may_commit.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        matching = pool.submit(match)
+        assert matched.wait(20)
+        pool.submit(let_go)
+        answer = staff.post(page(Campaign, campaign.pk, "change"), form)
+        matching.result(20)
+
+    assert b"50 are promised or paid already" in answer.content
 
 
 def test_a_campaign_is_added(staff: Client) -> None:
