@@ -95,7 +95,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = None if LOCAL else VAR_DIR / "static"  # a checkout serves them from the packages
 WHITENOISE_USE_FINDERS = LOCAL
 STORAGES = {
     "default": {

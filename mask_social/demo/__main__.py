@@ -17,6 +17,7 @@ from typing import Any
 
 import urllib3
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mask_social.demo.client import ApiError, Client
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not posts:
         parser.error(f"--photos: there is no picture in {folder}")
     for path in skipped:
-        console.print(f"skipped {path}: no picture")
+        console.print(f"skipped {escape(str(path))}: no picture", soft_wrap=True)
 
     out = var_directory(BASE) / "demo"
     if out.exists():
@@ -87,9 +88,9 @@ def _run(posts: Sequence[DemoPost], skipped: Sequence[Path], out: Path, console:
         return Report(
             photos=results,
             skipped=[str(path) for path in skipped],
-            authors=[client.author(author) for author in sorted({post.author_id for post in posts})],
+            authors=[client.author(author) for author in sorted({done.author_id for done in results if done.post_id})],
             campaigns=client.campaigns(),
-            ranking=client.rank(_candidates(results)),
+            ranking=client.rank(candidates) if (candidates := _candidates(results)) else [],
             refused_webhooks=feed.refused,
             seconds=time.monotonic() - began,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 LONGEST_TABLE = 40
@@ -82,6 +83,9 @@ class Report:
         console.print(self._photo_table())
         if len(self.photos) > LONGEST_TABLE:
             console.print(f"… and {len(self.photos) - LONGEST_TABLE} more, all in the report.")
+        for photo in self.photos:
+            if photo.problem:
+                console.print(f"[red]{escape(photo.file)}[/]: {escape(photo.problem)}", soft_wrap=True)
         for author in self.authors:
             badges = ", ".join(badge["title"] for badge in author["badges"]) or "no badge"
             count = author["masked_posts"]
@@ -98,7 +102,8 @@ class Report:
         console.print(
             f"{totals['photos']} photos, {totals['faces']} faces, {totals['events']} events, "
             f"{totals['webhooks_verified']} webhooks verified, {totals['matches']} donations matched "
-            f"in {totals['seconds']} s"
+            f"in {totals['seconds']} s",
+            soft_wrap=True,
         )
 
     def _photo_table(self) -> Table:
@@ -122,7 +127,7 @@ class Report:
             table.add_row(
                 Path(photo.file).name,
                 photo.author_id,
-                photo.problem or photo.verdict or "none",
+                "amiss" if photo.problem else photo.verdict or "none",
                 str(len(photo.faces)),
                 f"{seeing:.0f}",
                 _earned(photo.rewards),

@@ -69,7 +69,7 @@ def test_it_says_so_and_fails_when_a_photo_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "not_an_image" in done.stdout
-    assert "notes.txt: no picture" in done.stdout.replace("\n", "")
+    assert "notes.txt: no picture" in done.stdout
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
 import json
-import multiprocessing
 import pickle
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,8 +15,11 @@ from ml.analyzer import Analyzer
 from ml.classifier import Classifier, softmax
 from ml.geometry import Pixels, crop_squares
 from ml.session import CPU
-from ml.types import STATES, FaceReading, ImageError, PhotoReading, WeightsError
+from ml.types import STATES, FaceReading, ImageError, WeightsError
+from tests.ml.forking import faces_of
 from tests.ml.networks import write_classifier
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -35,10 +36,6 @@ def two_faces(portrait: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("photos") / "two faces.png"
     Image.fromarray(scene).save(path)
     return path
-
-
-def faces_of(reading: PhotoReading) -> list[tuple[float, ...]]:
-    return [(face.box.x1, face.box.y1, face.score, *face.probabilities.values()) for face in reading.faces]
 
 
 def test_it_reads_each_face_with_its_state_the_largest_first(analyzer: Analyzer, two_faces: Path) -> None:
@@ -94,62 +91,28 @@ def test_threads_share_one_analyzer(analyzer: Analyzer, two_faces: Path) -> None
     assert all(faces_of(reading) == faces_of(readings[0]) for reading in readings)
 
 
-def _read_in_child(analyzer: Analyzer, photo: Path, threads: int, answers: Connection) -> None:
-    faces = faces_of(analyzer.analyze(photo))
-    tasks = Path("/proc/self/task")
-    answers.send((faces, sum(1 for _ in tasks.iterdir()) if tasks.is_dir() else threads))
-
-
-def _hold_the_lock(analyzer: Analyzer, held: threading.Event, enough: threading.Event) -> None:
-    with analyzer._lock:
-        held.set()
-        enough.wait(60)
+def fork_and_read(what: str, weights: Path, photo: Path, threads: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.ml.forking", what, str(weights), str(photo), str(threads)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    answer: dict[str, Any] = json.loads(run.stdout)
+    return answer
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_reads_before_a_fork_and_after_it_on_both_sides(weights: Path, two_faces: Path, threads: int) -> None:
-    analyzer = Analyzer(threads=threads, providers=[CPU], weights=weights)
-    before = faces_of(analyzer.analyze(two_faces))
-    fork = multiprocessing.get_context("fork")
-    receiving, sending = fork.Pipe(duplex=False)
-    child = fork.Process(target=_read_in_child, args=(analyzer, two_faces, threads, sending))
-    child.start()
-    try:
-        assert receiving.poll(60), "the child hangs"
-        faces, alive = receiving.recv()
-        assert np.allclose(faces, before, atol=1e-4)
-        # Sessions that were inherited would answer too, but slowly: their threads stayed with the parent.
-        assert alive >= threads
-        child.join(30)
-        assert child.exitcode == 0
-    finally:
-        child.kill()
-        child.join()
-    assert faces_of(analyzer.analyze(two_faces)) == before
+    answer = fork_and_read("read", weights, two_faces, threads)
+    assert len(answer["before"]) == 2
+    assert np.allclose(answer["child"], answer["before"], atol=1e-4)
+    assert answer["after"] == answer["before"]
+    # Sessions that were inherited would answer too, but slowly: their threads stayed with the parent.
+    assert answer["alive"] >= threads
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_lock_held_by_another_thread_at_the_fork_does_not_stop_the_child(weights: Path, two_faces: Path) -> None:
-    analyzer = Analyzer(providers=[CPU], weights=weights)
-    held, enough = threading.Event(), threading.Event()
-    holder = threading.Thread(target=_hold_the_lock, args=(analyzer, held, enough))
-    holder.start()
-    held.wait(60)
-    fork = multiprocessing.get_context("fork")
-    receiving, sending = fork.Pipe(duplex=False)
-    child = fork.Process(target=_read_in_child, args=(analyzer, two_faces, 1, sending))
-    child.start()
-    try:
-        assert receiving.poll(60), "the child waits for a lock that nobody there holds"
-        assert len(receiving.recv()[0]) == 2
-    finally:
-        enough.set()
-        holder.join()
-        child.kill()
-        child.join()
+    assert len(fork_and_read("lock", weights, two_faces, 1)["child"]) == 2
 
 
 @pytest.mark.parametrize("module", ["ml", "ml.analyzer", "ml.types", "ml.manifest", "ml.images"])
