@@ -169,8 +169,11 @@ def _candidates(results: Sequence[PhotoResult]) -> list[dict[str, Any]]:
 
 def _annotate(report: Report, out: Path, console: Console) -> None:
     """Draw the boxes on copies, in a process of its own: this package knows nothing of seeing."""
+    seen = {photo.file: photo.faces for photo in report.photos if photo.verdict}
+    if not seen:
+        return
     predictions = out / "predictions.json"
-    predictions.write_text(json.dumps({photo.file: photo.faces for photo in report.photos if photo.verdict}))
+    predictions.write_text(json.dumps(seen))
     command = [
         sys.executable,
         "-m",
