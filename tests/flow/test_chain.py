@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from PIL import Image
 
 from mask_social.demo.pictures import PHOTOS
@@ -84,6 +85,24 @@ def test_killing_the_worker_in_the_middle_changes_nothing_in_the_end(scene: Scen
         " Match.objects.filter(post=p).count(), Analysis.objects.get(photo__post=p).attempts]))"
     )
     assert counts == [1, 1, 1, 2]
+
+
+def test_a_flushed_broker_loses_nothing(scene: Scene, author: str) -> None:
+    scene.gate.touch()
+    held = scene.client.create_post(MASKED, author_id=author, caption="in the worker's hands")
+    eventually(scene.gate.with_suffix(".reached").exists)
+    queued = scene.client.create_post(MASKED, author_id=author, caption="a message in Redis alone")
+
+    with redis.Redis.from_url(scene.stack.environment["REDIS_URL"]) as broker:
+        eventually(lambda: broker.llen("analysis"))  # the control: there was something to lose
+        broker.flushall()
+        assert broker.llen("analysis") == 0
+    scene.gate.unlink()
+
+    for post in (held, queued):
+        assert scene.finished_post(post["id"])["verdict"]["outcome"] == "masked"
+        types = [event["type"] for event in events_of(scene, post["id"])]
+        assert types.count("post.analyzed") == types.count("donation.matched") == 1
 
 
 def test_a_photo_that_kills_its_worker_fails_and_blocks_nobody(scene: Scene, author: str, tmp_path: Path) -> None:
