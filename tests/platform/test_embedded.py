@@ -129,7 +129,6 @@ def write(services: Services) -> None:
         connection.execute("INSERT INTO note VALUES ('kept')")
     with redis.Redis.from_url(services.redis_url) as client:
         client.set("note", "kept")
-        time.sleep(1.1)  # appendfsync everysec
 
 
 def read(services: Services) -> tuple[str, str]:
