@@ -35,7 +35,7 @@ SETTINGS = {
     "log_timezone": "UTC",
 }
 # For tests: what is lost when the machine itself goes down does not matter to them.
-CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+CARELESS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:
