@@ -5,9 +5,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from io import SEEK_CUR, SEEK_END, BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError, features
@@ -20,8 +20,17 @@ from ml.types import ImageError
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else []))
 MAX_PIXELS = 50_000_000
 
+# Pillow walks segments, chunks and tags in Python, a few reads each: fifteen megabytes of empty ones keep it busy for
+# seconds and fill gigabytes. Pixels come in pieces of a few hundred bytes at least, metadata in a few thousand reads.
+_READS = 20_000
+_BYTES_PER_READ = 100
+# Each chunk of a PNG that is not about pixels may unfold to a megabyte, and is unfolded however often it repeats.
+_PNG_NOTES = 256
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS = (b"IDAT", b"fdAT", b"fcTL")
+
 # How a file of these formats begins: tells a damaged photo from something that never was one.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+_SIGNATURES = (b"\xff\xd8\xff", _PNG, b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, tag 274: what to do so that row 0 is the top and column 0 the left.
 _UPRIGHT = {
@@ -51,15 +60,36 @@ class Header:
     is_animated: bool
 
 
+class _Metered:
+    """Pass on a file's methods, and refuse to read from it more often than a photo of its size needs."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._left = _READS + file.seek(0, SEEK_END) // _BYTES_PER_READ
+        file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise _too_complex()
+        return self._file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def inspect(source: bytes | Path) -> Header:
     """Return what the header says; nothing is decompressed.
 
-    Raises ImageError: `empty_file`, `not_an_image`, `truncated_image`, `too_many_pixels`, `unreadable_file`.
+    Raises ImageError: `empty_file`, `not_an_image`, `truncated_image`, `too_many_pixels`, `too_complex`,
+    `unreadable_file`.
     """
     with _opened(source) as file, _identify(file) as image:
         # MPO holds a second view or a preview of the same photo: it is a JPEG to everybody else.
         try:
             is_animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+        except ImageError:
+            raise
         except _DECODER_ERRORS:
             is_animated = False  # what follows the first frame is broken; decode() will say so if it matters
         name = "JPEG" if image.format == "MPO" else str(image.format)
@@ -72,7 +102,8 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     Applies the EXIF orientation and the colour profile (to sRGB), lays transparency over white, keeps the high byte of
     16-bit samples and takes the first frame of an animation. The number of pixels is judged by the header, before
     anything is decompressed.
-    Raises ImageError: `empty_file`, `not_an_image`, `truncated_image`, `too_many_pixels`, `unreadable_file`.
+    Raises ImageError: `empty_file`, `not_an_image`, `truncated_image`, `too_many_pixels`, `too_complex`,
+    `unreadable_file`.
     """
     with _opened(source) as file:
         image = _identify(file)
@@ -82,6 +113,8 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
             image.load()
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise _too_many(max_pixels) from None
+        except ImageError:
+            raise
         except _DECODER_ERRORS as error:
             raise ImageError("truncated_image", "the photo is cut short or damaged") from error
         return np.array(_upright(_to_rgb(_to_srgb(image)), _orientation(image)))
@@ -104,15 +137,28 @@ def _identify(file: IO[bytes]) -> Image.Image:
     head = file.read(16)
     if not head:
         raise ImageError("empty_file", "the file is empty")
-    file.seek(0)
+    if head.startswith(_PNG):
+        _count_png_notes(file)
     try:
-        return Image.open(file, formats=FORMATS)
+        return Image.open(cast(IO[bytes], _Metered(file)), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many(MAX_PIXELS) from None
+    except ImageError:
+        raise
     except _DECODER_ERRORS as error:
         if _looks_like_a_photo(head) or not isinstance(error, UnidentifiedImageError):
             raise ImageError("truncated_image", "the photo is cut short or damaged") from error
         raise ImageError("not_an_image", f"the file is none of {', '.join(FORMATS)}") from error
+
+
+def _count_png_notes(file: IO[bytes]) -> None:
+    file.seek(len(_PNG))
+    notes = 0
+    while len(head := file.read(8)) == 8:
+        notes += head[4:] not in _PNG_PIXELS
+        if notes > _PNG_NOTES:
+            raise _too_complex()
+        file.seek(int.from_bytes(head[:4], "big") + 4, SEEK_CUR)
 
 
 def _looks_like_a_photo(head: bytes) -> bool:
@@ -123,6 +169,10 @@ def _looks_like_a_photo(head: bytes) -> bool:
 
 def _too_many(max_pixels: int) -> ImageError:
     return ImageError("too_many_pixels", f"the photo has more than {max_pixels / 1e6:g} megapixels")
+
+
+def _too_complex() -> ImageError:
+    return ImageError("too_complex", "the file is made of more pieces than a photo needs")
 
 
 def _orientation(image: Image.Image) -> int:

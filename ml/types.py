@@ -53,7 +53,7 @@ class PhotoReading:
 class ImageError(ValueError):
     """Say why bytes are no usable photo, with a stable code for programs.
 
-    Codes: `not_an_image`, `empty_file`, `truncated_image`, `too_many_pixels`, `unreadable_file`.
+    Codes: `not_an_image`, `empty_file`, `truncated_image`, `too_many_pixels`, `too_complex`, `unreadable_file`.
     """
 
     def __init__(self, code: str, message: str) -> None:

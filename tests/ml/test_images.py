@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from ml.images import decode
+from ml.images import decode, inspect
 from ml.types import ImageError
 
 RED, GREEN, BLUE, WHITE = (250, 10, 10), (10, 250, 10), (10, 10, 250), (255, 255, 255)
@@ -237,3 +237,68 @@ def test_too_many_pixels_are_refused_before_they_are_decompressed() -> None:
     assert refused(header(7000, 7000)) == "truncated_image"
     assert refused(written(corners(), "PNG"), max_pixels=40 * 24 - 1) == "too_many_pixels"
     assert_close(decode(written(corners(), "PNG"), max_pixels=40 * 24), corners())
+
+
+def chunk(name: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def with_notes(note: bytes, count: int, kind: str = "PNG") -> bytes:
+    """Put a chunk, segment or block many times behind the header of a photo."""
+    content = written(corners().convert("P") if kind == "GIF" else corners(), kind)
+    place = {"PNG": 33, "JPEG": 2, "GIF": content.find(b"\x2c")}[kind]
+    return content[:place] + note * count + content[place:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "note", "count"),
+    [
+        ("PNG", chunk(b"prVt"), 400_000),
+        # Each unfolds to a megabyte: a file of fourteen megabytes kept the decoder busy for half a minute.
+        ("PNG", chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(1_000_000))), 300),
+        ("JPEG", b"\xff\xe5\0\2", 500_000),
+        ("JPEG", b"\xff", 500_000),
+        ("GIF", b"\x21\xfe\1a\0", 500_000),
+    ],
+)
+def test_a_file_of_endless_small_pieces_is_refused_instead_of_walked(kind: str, note: bytes, count: int) -> None:
+    content = with_notes(note, count, kind)
+    assert refused(content) == "too_complex"
+    with pytest.raises(ImageError) as caught:
+        inspect(content)
+    assert caught.value.code == "too_complex"
+
+
+def test_pieces_behind_the_pixels_are_counted_too() -> None:
+    content = written(corners(), "PNG")
+    assert refused(content[:-12] + chunk(b"iCCP", b"k\0\0") * 300 + content[-12:]) == "too_complex"
+    animated = written(corners().convert("P"), "GIF", save_all=True, append_images=[Image.new("P", (40, 24), 1)])
+    first_end = animated.index(b"\x21\xf9", animated.index(b"\x2c"))
+    with pytest.raises(ImageError, match="more pieces than a photo needs"):
+        inspect(animated[:first_end] + b"\x21\xfe\1a\0" * 500_000 + animated[first_end:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "note", "count"),
+    [
+        ("PNG", chunk(b"tEXt", b"Comment\0by a chatty camera"), 200),
+        # As much as extended XMP with a map of depths brings.
+        ("JPEG", b"\xff\xe1\xff\xff" + b"http://ns.adobe.com/xmp/extension/\0" + bytes(65_498), 200),
+        ("GIF", b"\x21\xfe\x50" + b"a" * 80 + b"\0", 2_000),
+    ],
+)
+def test_talkative_metadata_does_not_cost_the_photo(kind: str, note: bytes, count: int) -> None:
+    content = with_notes(note, count, kind)
+    assert decode(content).shape == (24, 40, 3)
+    assert inspect(content).is_animated is False
+
+
+def test_pixels_in_many_small_chunks_are_read(tmp_path: Path) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in noise))
+    pixels = b"".join(chunk(b"IDAT", packed[start : start + 512]) for start in range(0, len(packed), 512))
+    header = chunk(b"IHDR", struct.pack(">2I5B", 800, 600, 8, 2, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND")
+    (tmp_path / "photo.png").write_bytes(content)
+    assert np.array_equal(decode(content), noise)
+    assert np.array_equal(decode(tmp_path / "photo.png"), noise)
