@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ml.detector import Detector
 from ml.geometry import crop_squares, squares
 from ml.images import decode
+from ml.manifest import WEIGHTS
 from ml.types import STATES, ImageError
 
 SIDE = 144
@@ -67,9 +68,12 @@ class Faces:
         return Faces(**{name: getattr(self, name)[rows] for name in Faces.__slots__})
 
     def save(self, path: Path) -> None:
-        """Write the columns as an uncompressed npz."""
+        """Write the columns as an uncompressed npz; never leaves half a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: getattr(self, name) for name in Faces.__slots__})
+        scratch = path.with_suffix(".part")
+        with scratch.open("wb") as file:
+            np.savez(file, **{name: getattr(self, name) for name in Faces.__slots__})
+        scratch.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Faces:
@@ -216,10 +220,12 @@ def pack(rows: Sequence[dict[str, Any]]) -> Faces:
     return Faces(**{name: np.array([row[name] for row in rows], kinds.get(name)) for name in Faces.__slots__})
 
 
-def cut_pool(root: Path, teacher_weights: Path, photos: Sequence[Photo]) -> Iterator[list[dict[str, Any]]]:
+def cut_pool(
+    root: Path, teacher_weights: Path, photos: Sequence[Photo], weights: Path = WEIGHTS
+) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of each photo; one that cannot be read yields none."""
     cv2.setNumThreads(1)
-    teacher, detector = Teacher(teacher_weights), Detector()
+    teacher, detector = Teacher(teacher_weights), Detector(weights)
     for photo in photos:
         try:
             image = decode(root / photo.file)

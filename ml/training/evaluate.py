@@ -16,7 +16,7 @@ from ml.manifest import WEIGHTS, ClassifierManifest
 from ml.session import make_session
 from ml.training.augment import plain
 from ml.training.crops import Faces
-from ml.training.train_classifier import TEACHER, WORK, assemble, load_faces, missing, say
+from ml.training.pool import Pool, add_arguments, say
 from ml.types import STATES, WeightsError
 
 BOXED = ("ilc_scenes", "kaggle_scenes")
@@ -109,15 +109,13 @@ def contact_sheet(crops: NDArray[np.uint8], captions: list[str], columns: int = 
 def main(arguments: list[str] | None = None) -> int:
     """Judge the ONNX file on the cut faces of a split."""
     parser = argparse.ArgumentParser(prog="python -m ml.training.evaluate", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--teacher", type=Path)
-    parser.add_argument("--work", type=Path, default=WORK)
+    add_arguments(parser)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--split", default="val", choices=("val", "dev"), help="dev: held out of train, for tuning")
     parser.add_argument("--sheet", type=Path, help="write a picture of the wrong ones here (PNG; keep it to yourself)")
     options = parser.parse_args(arguments)
-    teacher = options.teacher or options.data.parent / TEACHER
-    if problem := missing(options.data, teacher):
+    pool = Pool.of(options)
+    if problem := pool.problem(needs_torch=False):
         say(problem)
         return 2
     try:
@@ -125,11 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     except WeightsError as error:
         say(str(error))
         return 2
-    if options.split == "dev":
-        _, faces = assemble(options.data, teacher, options.work, drawn=False)
-    else:
-        faces = load_faces(options.data, teacher, options.work)
-        faces = faces.pick(faces.splits == "val")
+    faces = pool.of_split(options.split)
     crops = np.stack([plain(c, b, shipped.size, shipped.margin) for c, b in zip(faces.crops, faces.boxes, strict=True)])
     chances = softmax(run_onnx(options.weights / shipped.file, crops).astype(np.float64) / shipped.temperature)
     say(table(faces, chances))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ml.manifest import CLASSIFIER, WEIGHTS
 from ml.training.evaluate import calibration_error, run_onnx, summary
-from ml.training.train_classifier import NO_TORCH, TEACHER, WORK, assemble, load_faces, missing, say
+from ml.training.pool import Pool, add_arguments, say
 from ml.types import STATES
 
 if TYPE_CHECKING:
@@ -95,33 +95,23 @@ def manifest(path: Path, preset: Preset, temperature: float, metrics: dict[str, 
 def main(arguments: list[str] | None = None) -> int:
     """Export the checkpoint, check it, set its temperature on faces it did not learn from, and write the manifest."""
     parser = argparse.ArgumentParser(prog="python -m ml.training.export", description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--teacher", type=Path)
-    parser.add_argument("--work", type=Path, default=WORK)
+    add_arguments(parser)
     parser.add_argument("--checkpoint", default="classifier.pt", help="its name in the work folder")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args(arguments)
-    teacher = options.teacher or options.data.parent / TEACHER
-    if problem := missing(options.data, teacher):
+    pool = Pool.of(options)
+    if problem := pool.problem(needs_torch=True):
         say(problem)
         return 2
-    try:
-        from ml.training import engine
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        say(NO_TORCH)
-        return 2
-    try:
-        net, preset, meta = engine.load(options.work / options.checkpoint)
-    except FileNotFoundError:
-        say(f"There is no checkpoint in {options.work}: run python -m ml.training.train_classifier first.")
-        return 2
+    from ml.training import engine
     from ml.training.data import draw_weights
 
-    _, dev = assemble(options.data, teacher, options.work, drawn=False)
-    faces = load_faces(options.data, teacher, options.work)
-    val = faces.pick(faces.splits == "val")
+    try:
+        net, preset, meta = engine.load(pool.work / options.checkpoint)
+    except FileNotFoundError:
+        say(f"There is no checkpoint in {pool.work}: run python -m ml.training.train_classifier first.")
+        return 2
+    dev, val = pool.of_split("dev"), pool.of_split("val")
     options.out.mkdir(parents=True, exist_ok=True)
     scratch = options.out / "classifier.part.onnx"
     to_onnx(net, preset.size, scratch)

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.classifier import Classifier
+from ml.manifest import ClassifierManifest
+from ml.training.pool import Pool
 from ml.types import STATES
 from tests.training.test_data import make_faces
 
@@ -65,6 +68,26 @@ def test_only_labels_of_whole_photos_can_be_doubted() -> None:
         net.head.bias.copy_(torch.tensor([20.0, 0.0, 0.0, 0.0]))  # says "mask" of everything
     doubted = engine.contradicted(net, faces, TINY)
     assert np.array_equal(doubted, (faces.parts == "street_mask") & (faces.states != 0))
+
+
+def test_export_writes_weights_that_the_run_time_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "index.csv").write_text("file,part,split,kind,label,width,height,boxes\n")
+    (tmp_path / "teacher.onnx").write_bytes(b"")
+    pool = Pool(tmp_path, tmp_path / "teacher.onnx", tmp_path / "work")
+    faces = make_faces()
+    faces.save(pool.cache("faces"))
+    engine.train(
+        faces, draw_weights(faces), faces, TINY, pool.work / "classifier.pt", minutes=0.001, say=lambda _: None
+    )
+    options = ["--data", str(tmp_path), "--teacher", str(pool.teacher), "--work", str(pool.work)]
+    assert export.main([*options, "--out", str(tmp_path / "out")]) == 0
+    assert "parity" in capsys.readouterr().out
+    shipped = ClassifierManifest.load(tmp_path / "out")
+    assert (shipped.size, shipped.margin, shipped.states) == (TINY.size, TINY.margin, STATES)
+    chances = Classifier(shipped).classify(faces.crops[0], faces.boxes[0])
+    assert chances.sum(axis=1) == pytest.approx(1)
+    assert export.main([*options, "--checkpoint", "nowhere.pt"]) == 2
+    assert "no checkpoint" in capsys.readouterr().out
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

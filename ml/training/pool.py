@@ -1,0 +1,120 @@
+"""The faces that training, export and evaluation share: cut and drawn once, then kept in the work folder."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from ml.manifest import WEIGHTS, DetectorManifest
+from ml.training.crops import MARGIN, SIDE, Faces, cut_pool, pack, read_index
+from ml.training.data import selfie_files, split, twin_groups
+from ml.training.synthesis import synthesize
+from ml.types import WeightsError
+
+WORK = Path("var/training")
+TEACHER = Path("peers/yunet_2026may.onnx")  # beside the data folder
+
+
+def say(text: str) -> None:
+    """Print a line at once, also into a file."""
+    print(text, flush=True)  # noqa: T201 - the commands of training speak through this
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the photographs, the teacher and the cuts are."""
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with index.csv")
+    parser.add_argument("--teacher", type=Path, help="YuNet's weights (default: peers/ beside the data)")
+    parser.add_argument("--work", type=Path, default=WORK, help="cuts and checkpoints (default: var/training)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Name the labelled photographs, the teacher that finds faces on unboxed ones, the work folder, our detector."""
+
+    data: Path
+    teacher: Path
+    work: Path
+    weights: Path = WEIGHTS
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Pool:
+        """Read what `add_arguments` added."""
+        return cls(options.data, options.teacher or options.data.parent / TEACHER, options.work)
+
+    def problem(self, *, needs_torch: bool) -> str | None:
+        """Return a sentence about what is missing to work with it, or nothing."""
+        if not (self.data / "index.csv").is_file():
+            return f"There are no training photographs: {self.data / 'index.csv'} is not there (see --data)."
+        if not self.teacher.is_file():
+            return f"The detector that finds faces in unboxed photographs is not there: {self.teacher} (see --teacher)."
+        if needs_torch and find_spec("torch") is None:
+            return "Training needs torch, which is not installed: pip install -e '.[train]'"
+        try:
+            DetectorManifest.load(self.weights)
+        except WeightsError as error:
+            return str(error)
+        return None
+
+    def cache(self, kind: str) -> Path:
+        """Name the file for cuts of these photographs by these detectors; others are never taken for them."""
+        digest = hashlib.sha256(f"{DetectorManifest.load(self.weights).digest} {SIDE} {MARGIN} ".encode())
+        for source in (self.data / "index.csv", self.teacher):
+            digest.update(hashlib.sha256(source.read_bytes()).digest())
+        return self.work / f"{kind}-{digest.hexdigest()[:12]}.npz"
+
+    def faces(self) -> Faces:
+        """Return all faces, cut now or at an earlier run."""
+        cache = self.cache("faces")
+        if not cache.is_file():
+            self._cut().save(cache)
+        return Faces.load(cache)
+
+    def of_split(self, name: str) -> Faces:
+        """Return the faces of `val`, or of `dev`, those of the train split that are held out for tuning."""
+        if name == "dev":
+            return self.to_learn_and_tune(drawn=False)[1]
+        faces = self.faces()
+        return faces.pick(faces.splits == name)
+
+    def to_learn_and_tune(self, *, drawn: bool = True) -> tuple[Faces, Faces]:
+        """Return the faces to learn from, drawn ones if wanted, and to tune on; none is a twin of a `val` face."""
+        faces = self.faces()
+        parts = split(faces, twin_groups(faces))
+        selfies = np.isin(faces.files, np.array(sorted(selfie_files(self.data))))
+        learn = faces.pick(parts.train[~selfies[parts.train]])
+        dev = faces.pick(parts.dev[~selfies[parts.dev]])
+        say(f"faces: {len(learn)} to learn from, {len(dev)} to tune on")
+        if not drawn:
+            return learn, dev
+        more = self._drawn(faces)
+        # A drawn version of a face held out would tell of that face.
+        more = more.pick(np.isin(more.files, np.unique(learn.files)))
+        say(f"drawn: {len(more)}")
+        return Faces.join([learn, more]), dev
+
+    def _cut(self) -> Faces:
+        rows, started = [], time.monotonic()
+        photos = read_index(self.data)
+        for number, found in enumerate(cut_pool(self.data, self.teacher, photos, self.weights), 1):
+            rows += found
+            if number % 500 == 0 or number == len(photos):
+                spent = time.monotonic() - started
+                say(f"cutting faces: {number}/{len(photos)} photos, {len(rows)} faces, {spent:.0f} s")
+        return pack(rows)
+
+    def _drawn(self, faces: Faces) -> Faces:
+        cache = self.cache("drawn")
+        if not cache.is_file():
+            several = []
+            for number, drawn in enumerate(synthesize(faces), 1):
+                several.append(drawn)
+                if number % 500 == 0:
+                    say(f"drawing masks: {number} faces")
+            Faces.join(several).save(cache)
+        return Faces.load(cache)
