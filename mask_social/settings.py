@@ -5,6 +5,7 @@ plain HTTP on loopback names and talks to the embedded PostgreSQL and Redis. Wit
 every protection is on.
 """
 
+import zlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,10 @@ if not LOCAL:
     SECURE_HSTS_SECONDS = env.int("MASK_SOCIAL_HSTS_SECONDS", default=31_536_000)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+else:
+    # Cookies know no ports: two checkouts on one machine must not sign each other out.
+    _checkout = f"{zlib.crc32(str(VAR_DIR).encode()):08x}"
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"session_{_checkout}", f"csrf_{_checkout}"
 
 # Uploads: the limits are stated in docs/api.md and enforced in moderation.uploads.
 MAX_PHOTO_BYTES = 15 * 1024 * 1024

@@ -103,6 +103,10 @@ def annotate_known(predictions: Path, folder: Path) -> int:
 def _draw(readings: Iterable[tuple[Found, Sequence[FaceReading]]], files: Sequence[Found], folder: Path) -> int:
     taken: set[Path] = set()
     names = {found.path: _copy_name(found.name, taken) for found in files}
+    originals = {found.path.resolve() for found in files}
+    overwritten = [name for name in names.values() if (folder / name).resolve() in originals]
+    if overwritten:
+        raise ValueError(f"{folder / overwritten[0]} is one of the photos: draw the copies into another folder")
     drawn = 0
     for found, faces in readings:
         target = folder / names[found.path]

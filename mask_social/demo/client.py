@@ -14,7 +14,10 @@ class ApiError(Exception):
     """An answer other than the expected one; its text is the problem document."""
 
     def __init__(self, status: int, problem: Any) -> None:
-        super().__init__(f"{status}: {json.dumps(problem)}")
+        is_problem = isinstance(problem, dict) and {"code", "detail"} <= problem.keys()
+        super().__init__(
+            f"{problem['code']}: {problem['detail']}" if is_problem else f"{status}: {json.dumps(problem)}"
+        )
         self.status = status
         self.problem = problem
 

@@ -22,6 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+import environ
+import psycopg
+import redis
+
 from mask_social import embedded
 from mask_social.stack import reaper
 
@@ -31,6 +35,7 @@ BASE = Path(__file__).resolve().parents[2]
 BOOT_SECONDS = 120.0  # a cold disk and one busy core included
 END_SECONDS = 10.0
 POLL_SECONDS = 0.05
+SERVER_SECONDS = 5  # for a server that was given to answer
 LOG_BYTES = 5_000_000
 STOP_ORDER = (("beat", "web"), ("analysis", "default", "webhooks"))  # nothing new comes in while what is there ends
 
@@ -172,6 +177,7 @@ class Stack:
     def _find_services(self) -> None:
         self._holds_services = True
         services = embedded.ensure(self.var)
+        _refuse_unreachable()
         found = {"DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url}
         self.environment = {
             **os.environ,
@@ -312,6 +318,10 @@ class Stack:
         with path.open("ab") as log:
             yield log
 
+    def lost_services(self) -> bool:
+        """Say whether the embedded servers were ended by somebody else; those of a deployment are not ours to watch."""
+        return embedded.running(self.var) is None
+
     def _failure(self, name: str) -> StackError:
         path = self.var / "log" / f"{name}.log"
         tail = path.read_text(errors="replace").strip().splitlines()[-12:]
@@ -331,3 +341,21 @@ class Stack:
                     if time.monotonic() > deadline:
                         raise StackError(f"Another process runs the service in {self.var}.") from None
                     time.sleep(POLL_SECONDS)
+
+
+def _refuse_unreachable() -> None:
+    """Name a given server that does not answer, before anything waits for it."""
+    env = environ.FileAwareEnv()
+    if url := env.str("DATABASE_URL", default=""):
+        try:
+            psycopg.connect(url, connect_timeout=SERVER_SECONDS).close()
+        except psycopg.Error as error:
+            raise StackError(f"DATABASE_URL: PostgreSQL cannot be reached: {str(error).strip()}") from error
+    if url := env.str("REDIS_URL", default=""):
+        try:
+            with redis.Redis.from_url(
+                url, socket_timeout=SERVER_SECONDS, socket_connect_timeout=SERVER_SECONDS
+            ) as client:
+                client.ping()
+        except (redis.RedisError, ValueError) as error:
+            raise StackError(f"REDIS_URL: Redis cannot be reached: {error}") from error

@@ -16,6 +16,7 @@ from mask_social.stack import BASE, Stack, StackError
 
 PORT = 8000
 WATCH_SECONDS = 0.5
+INTERRUPTED = 130
 BACK_OFF_SECONDS = (1, 2, 5, 10, 30)
 AGAIN_ADMIN = "as before; .venv/bin/python manage.py changepassword admin sets a new password"
 AGAIN_KEY = "as before; .venv/bin/python manage.py bootstrap --new-key issues another"
@@ -25,23 +26,33 @@ WELL_SECONDS = 60.0  # a part that lived this long was well: its next death is t
 def main() -> int:
     """Serve on one machine."""
     parser = argparse.ArgumentParser(prog="python -m mask_social.stack", description=main.__doc__)
-    parser.add_argument("--port", type=int, help=f"port on 127.0.0.1 (default: {PORT}, or the next free one)")
+    parser.add_argument("--port", type=port, help=f"port on 127.0.0.1 (default: {PORT}, or the next free one)")
     parser.add_argument("--analysis-workers", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     options = parser.parse_args()
-    over = threading.Event()
+    over, started = threading.Event(), threading.Event()
+
+    def end(*_: object) -> None:
+        over.set()
+        if not started.is_set():
+            raise KeyboardInterrupt  # starting waits for many things, and none of them looks at `over`
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: over.set())
+        signal.signal(number, end)
     stack = Stack(
         var_directory(BASE),
         analysis_workers=options.analysis_workers,
         port=options.port if options.port is not None else free_port(PORT),
-        progress=lambda part: say(f"Starting {part} ..."),
+        progress=lambda part: say(f"Bringing up {part} ..."),
     )
     try:
         with stack:
+            started.set()
             introduce(stack)
             watch(stack, over)
             say("Stopping ...")
+    except KeyboardInterrupt:
+        say("Stopped.")
+        return INTERRUPTED
     except (StackError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -74,6 +85,8 @@ def watch(stack: Stack, over: threading.Event) -> None:
     deaths: dict[str, int] = {}
     due: dict[str, float] = {}
     while not over.wait(WATCH_SECONDS):
+        if stack.lost_services():
+            raise StackError("PostgreSQL or Redis was ended by somebody else (make stop, make clean?); ending too.")
         for name in stack.dead():
             if name not in due:
                 deaths[name] = 0 if stack.uptime(name) > WELL_SECONDS else deaths.get(name, -1) + 1
@@ -85,6 +98,14 @@ def watch(stack: Stack, over: threading.Event) -> None:
             elif time.monotonic() >= due[name]:
                 del due[name]
                 stack.revive(name)
+
+
+def port(text: str) -> int:
+    """Read a port number."""
+    value = int(text)
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return value
 
 
 def free_port(first: int) -> int:

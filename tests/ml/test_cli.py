@@ -184,3 +184,12 @@ def test_the_benchmark_runs_without_anything_else(tmp_path: Path, portrait: Pixe
     results = json.loads((tmp_path / "bench.json").read_text())
     assert results[0]["name"] == "ours"
     assert all(result["faces"] == 1 and result["median_ms"] > 0 for result in results)
+
+
+def test_annotate_never_draws_over_a_photo(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64), "teal").save(photo)
+    before = photo.read_bytes()
+    assert main(["annotate", str(tmp_path), str(tmp_path), "--weights", str(weights)]) == 2
+    assert "another folder" in capsys.readouterr().err
+    assert photo.read_bytes() == before

@@ -158,3 +158,11 @@ def test_a_worker_goes_on_showing_life(stack: Stack) -> None:
     files = [stack.var / "ready" / name for name in ("analysis", "default", "webhooks")]
     seen = {file: file.stat().st_mtime_ns for file in files}
     eventually(lambda: all(file.stat().st_mtime_ns > seen[file] for file in files))
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+def test_a_given_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    address = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", "REDIS_URL": "redis://127.0.0.1:1/0"}[name]
+    monkeypatch.setenv(name, address)
+    with pytest.raises(StackError, match=f"^{name}: .* cannot be reached"):
+        Stack(tmp_path).start()
