@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ml.bench import MatrixDetector
-from ml.detector import Detector, to_squares
-from ml.geometry import Floats, Pixels
+from ml.detector import Detector, _ask, to_squares
+from ml.geometry import Floats, Pixels, crop_squares
 from ml.manifest import DetectorManifest
 from ml.session import CPU
 
@@ -66,6 +66,44 @@ def test_it_finds_the_same_face_mirrored(detector: Detector, portrait: Pixels) -
     mirrored = detector.detect(np.ascontiguousarray(portrait[:, ::-1])).boxes[0]
     width = portrait.shape[1]
     assert overlap(box, (width - mirrored[2], mirrored[1], width - mirrored[0], mirrored[3])) > 0.85
+
+
+def test_the_second_look_sees_in_a_mirror_what_the_first_sees(detector: Detector, portrait: Pixels) -> None:
+    box = np.array([FACE], np.float32)
+    flipped = np.array([[512 - FACE[2], FACE[1], 512 - FACE[0], FACE[3]]], np.float32)
+    crops = crop_squares(portrait, box, 48)
+    straight = _ask(detector._onet, crops, to_squares(box), 16)
+    # The photo's mirror image, mirrored once more, is the photo: the same answer, told in the mirror's pixels.
+    mirror = crop_squares(np.ascontiguousarray(portrait[:, ::-1]), flipped, 48)
+    assert np.abs(mirror[:, :, ::-1].astype(int) - crops).max() <= 1
+    again = _ask(detector._onet, mirror[:, :, ::-1], to_squares(flipped), 16, mirrored=True)
+    x1, y1, x2, y2 = again.boxes[0]
+    assert np.array([512 - x2, y1, 512 - x1, y2]) == pytest.approx(straight.boxes[0], abs=0.5)
+    assert again.logits == pytest.approx(straight.logits, abs=0.1)
+    assert abs(x1 + x2 - (flipped[0, 0] + flipped[0, 2])) > 1
+
+
+def test_a_find_within_a_better_one_is_dropped(weights: Path, portrait: Pixels) -> None:
+    manifest = DetectorManifest.load(weights)
+    stages = {name: dataclasses.replace(stage, nms_iou=0.95) for name, stage in manifest.stages.items()}
+    doubtful = dataclasses.replace(manifest, stages=stages)
+    everything = Detector(dataclasses.replace(doubtful, nested_share=1.0), providers=[CPU]).detect(portrait)
+    assert len(everything) > 1
+    (box,) = Detector(doubtful, providers=[CPU]).detect(portrait).boxes
+    assert np.array_equal(box, everything.boxes[0])
+
+
+def test_no_stage_hands_on_more_than_its_limit(weights: Path, portrait: Pixels) -> None:
+    crowd = np.tile(cv2.resize(portrait[40:220, 140:320], (60, 60)), (8, 8, 1)).astype(np.uint8)
+    manifest = DetectorManifest.load(weights)
+
+    def found(stage: str, limit: int) -> int:
+        stages = {**manifest.stages, stage: dataclasses.replace(manifest.stages[stage], limit=limit)}
+        return len(Detector(dataclasses.replace(manifest, stages=stages), providers=[CPU]).detect(crowd))
+
+    assert found("onet", 256) > 20
+    # A face found at one place is proposed at several, so that even a few proposals cannot make more faces.
+    assert all(found(stage, 5) <= 5 for stage in ("pnet_levels", "rnet", "onet", "second_look"))
 
 
 @pytest.mark.parametrize("factor", [0.4, 2.0, 6.0])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 
 from ml.images import decode, inspect
 from ml.types import ImageError
@@ -152,6 +152,17 @@ def test_it_reads_gray_in_any_depth(mode: str, value: float) -> None:
     assert gray.shape == (4, 5, 3)
     expected = {"1": 255, "L": 77, "F": 127, "I": 117}[mode]
     assert set(gray.ravel().tolist()) == {expected}
+
+
+def test_a_colour_profile_is_applied() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    image = ImageCms.profileToProfile(corners(), ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
+    assert image is not None
+    assert_close(decode(written(image, "TIFF", icc_profile=lab.tobytes())), corners(), 24)
+
+
+def test_a_broken_colour_profile_does_not_cost_the_photo() -> None:
+    assert_close(decode(written(corners(), "PNG", icc_profile=b"no profile at all")), corners())
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])

@@ -1,8 +1,6 @@
 import ctypes
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +75,8 @@ def test_one_thread_means_that_no_thread_is_started() -> None:
 
 
 def test_waiting_threads_do_not_spin() -> None:
+    # Asked of the session: how long ONNX Runtime would spin differs by version and machine.
     model = BUILDERS["pnet"](wheel_weights("pnet"))
-    session = make_session(model, threads=4, providers=[CPU])
-    session.run(None, {"pixels": np.zeros((1, 200, 200, 3), np.uint8)})
-    before = time.process_time()
-    threading.Event().wait(0.3)
-    assert time.process_time() - before < 0.15
+    options = make_session(model, threads=4, providers=[CPU]).get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (4, 1)
