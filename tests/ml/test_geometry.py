@@ -40,6 +40,12 @@ def test_a_large_face_is_averaged_and_not_picked_from_its_pixels() -> None:
     assert abs(float(crop.mean()) - 127.5) < 2
 
 
+def test_every_pixel_of_a_large_face_counts() -> None:
+    # 256 pixels of noise averaged into one vary by 5; the four that bilinear sampling looks at, by 37.
+    assert crop_squares(noise(512, 512), [[0, 0, 512, 512]], 32)[0].std() < 12
+    assert Octaves(noise(512, 512)).resized(32, 32).std() < 12
+
+
 def test_shrunken_crops_stay_in_place() -> None:
     ramp = np.repeat(np.linspace(0, 255, 1000)[None, :, None], 1000, axis=0).repeat(3, axis=2).astype(np.uint8)
     crop = crop_squares(ramp, [[0, 0, 1000, 1000]], 20)[0].astype(float)

@@ -155,10 +155,14 @@ def test_it_reads_gray_in_any_depth(mode: str, value: float) -> None:
 
 
 def test_a_colour_profile_is_applied() -> None:
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    image = ImageCms.profileToProfile(corners(), ImageCms.createProfile("sRGB"), lab, outputMode="LAB")
-    assert image is not None
-    assert_close(decode(written(image, "TIFF", icc_profile=lab.tobytes())), corners(), 24)
+    # sRGB with red and blue exchanged, under another name: what is stored as blue is meant to be red.
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace("sRGB".encode("utf-16-be"), "sBGR".encode("utf-16-be"))
+    profile = profile.replace(b"rXYZ", b"....", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"....", b"bXYZ", 1)
+    red, green, blue = corners().split()
+    stored = Image.merge("RGB", (blue, green, red))
+    assert_close(decode(written(stored, "PNG", icc_profile=profile)), corners())
+    assert_close(decode(written(stored, "PNG")), stored)
 
 
 def test_a_broken_colour_profile_does_not_cost_the_photo() -> None:
