@@ -67,7 +67,8 @@ _NOT_TAKEN = (
     (0, b"qoif", "QOI"),
 )
 _SVG_LOOK = 4096
-# A photo of 50 megapixels takes half a gigabyte while it is made anew: sixteen threads at once would take eight.
+# A photo of 50 megapixels takes half a gigabyte while it is made anew, a WebP or one with a profile 800 MB: sixteen
+# threads at once would take ten times that.
 MAX_AT_ONCE = 2
 _places = threading.BoundedSemaphore(MAX_AT_ONCE)
 
