@@ -10,10 +10,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
 
+from mask_social import embedded
 from mask_social.stack import Stack, StackError
 from tests.platform.waiting import eventually
 
@@ -118,23 +120,36 @@ def test_nothing_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     eventually(lambda: members(var) == [])
 
 
-def test_make_run_says_where_it_serves_revives_what_dies_and_ends_on_ctrl_c(tmp_path: Path) -> None:
-    var = tmp_path / "var"
+@contextmanager
+def make_run(var: Path) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """Start what ``make run`` starts, with its errors among what it prints."""
     run = subprocess.Popen(
         [sys.executable, "-m", "mask_social.stack", "--port", "0"],
         cwd=BASE,
         env=os.environ | {"MASK_SOCIAL_VAR": str(var)},
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     assert run.stdout
     with killed_at_the_end(run), run.stdout:
-        printed = ""
-        while "Ctrl-C ends it." not in printed:
-            line = run.stdout.readline()
-            assert line, printed
-            printed += line
+        yield run, run.stdout
+
+
+def read_until(printed: IO[str], words: str) -> str:
+    text = ""
+    while words not in text:
+        line = printed.readline()
+        assert line, text
+        text += line
+    return text
+
+
+def test_make_run_says_where_it_serves_revives_what_dies_and_ends_on_ctrl_c(tmp_path: Path) -> None:
+    var = tmp_path / "var"
+    with make_run(var) as (run, output):
+        printed = read_until(output, "Ctrl-C ends it.")
         url = re.search(r"serves at (http://127\.0\.0\.1:\d+)", printed)
         assert url and ready(url[1])
         assert re.search(r"one-time password \S{12,}", printed)
@@ -142,12 +157,12 @@ def test_make_run_says_where_it_serves_revives_what_dies_and_ends_on_ctrl_c(tmp_
 
         beat = next(process for process in members(var) if "beat" in process.cmdline())
         beat.kill()
-        assert "beat ended unexpectedly (-9)" in run.stdout.readline()
+        assert "beat ended unexpectedly (-9)" in output.readline()
         eventually(lambda: any("beat" in process.cmdline() for process in members(var)), seconds=20)
 
         began = time.monotonic()
         os.killpg(run.pid, signal.SIGINT)
-        assert run.stdout.read() == "Stopping ...\n"
+        assert output.read() == "Stopping ...\n"
         assert run.wait(20) == 0
     assert time.monotonic() - began < 20
     assert members(var) == []
@@ -166,3 +181,21 @@ def test_a_given_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv(name, address)
     with pytest.raises(StackError, match=f"^{name}: .* cannot be reached"):
         Stack(tmp_path).start()
+
+
+def test_ctrl_c_ends_make_run_while_it_is_still_starting(tmp_path: Path) -> None:
+    with make_run(tmp_path) as (run, output):
+        read_until(output, "Bringing up tables")
+        os.killpg(run.pid, signal.SIGINT)
+        assert "Ctrl-C ends it." not in output.read()
+        assert run.wait(20) == 130
+    eventually(lambda: members(tmp_path) == [], seconds=20)
+
+
+def test_make_run_ends_when_somebody_else_ended_its_databases(tmp_path: Path) -> None:
+    with make_run(tmp_path) as (run, output):
+        read_until(output, "Ctrl-C ends it.")
+        embedded.stop_for_all(tmp_path)
+        assert "PostgreSQL or Redis was ended by somebody else" in output.read()
+        assert run.wait(30) == 1
+    eventually(lambda: members(tmp_path) == [], seconds=20)
