@@ -1,22 +1,21 @@
 """The commands `predict` and `annotate`: files and folders in, JSON or drawn copies out."""
 
+import functools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ml.analyzer import Analyzer
 from ml.drawing import draw_faces
 from ml.images import decode
+from ml.processes import shown, spread
 from ml.types import Box, FaceReading, ImageError, PhotoReading
 
 # Formats a copy is written in under its own name; of any other the copy becomes a PNG.
@@ -42,6 +41,10 @@ class Reader:
     def analyzer(self) -> Analyzer:
         """Make an analyzer for one process."""
         return Analyzer(threads=1, providers=self.providers, weights=self.weights)
+
+    def prepare(self) -> Callable[[Path], PhotoReading | str]:
+        """Return what reads a file in this process, or says why it is no photo."""
+        return functools.partial(_read, self.analyzer())
 
 
 def find_files(paths: Iterable[Path]) -> list[Found]:
@@ -72,7 +75,7 @@ def predict(files: Sequence[Found], target: Path | None, reader: Reader, errors:
         if target is None:
             out.print(escape(f"{found.path}: {_in_words(reading)}"))
     if target is not None:
-        with _replacing(target) as partial:
+        with replacing(target) as partial:
             partial.write_text(json.dumps(readings, indent=1) + "\n", encoding="utf-8")
     return len(readings)
 
@@ -87,17 +90,22 @@ def annotate_known(predictions: Path, folder: Path) -> int:
 
     Raises ValueError if the file holds anything else, ImageError if a photo has become unreadable.
     """
+    known = read_predictions(predictions)
+    files = [Found(path, Path(path.name)) for path in known]
+    return _draw(((found, known[found.path]) for found in files), files, folder)
+
+
+def read_predictions(predictions: Path) -> dict[Path, list[FaceReading]]:
+    """Return what `predict` wrote: the faces of each file. Raises ValueError if the file holds anything else."""
     try:
-        known = {
+        return {
             Path(name): [
                 FaceReading(Box(*face["xyxy"]), float(face["score"]), dict(face["probabilities"])) for face in faces
             ]
             for name, faces in json.loads(predictions.read_bytes()).items()
         }
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{predictions} is not what predict writes: {error!r}") from error
-    files = [Found(path, Path(path.name)) for path in known]
-    return _draw(((found, known[found.path]) for found in files), files, folder)
 
 
 def _draw(readings: Iterable[tuple[Found, Sequence[FaceReading]]], files: Sequence[Found], folder: Path) -> int:
@@ -111,7 +119,7 @@ def _draw(readings: Iterable[tuple[Found, Sequence[FaceReading]]], files: Sequen
     for found, faces in readings:
         target = folder / names[found.path]
         picture = draw_faces(decode(found.path), faces)
-        with _replacing(target) as partial:
+        with replacing(target) as partial:
             picture.save(partial, format=_WRITABLE[target.suffix.lower()], quality=92)
         drawn += 1
     return drawn
@@ -128,7 +136,7 @@ def as_json(face: FaceReading) -> dict[str, Any]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Give a place to write to that takes the file's place when all went well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -141,31 +149,12 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def _read_all(files: Sequence[Found], reader: Reader, errors: Console) -> Iterator[tuple[Found, PhotoReading]]:
     """Yield what was read in the order of the files, with a bar and a word about each file that is no photo."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # A bar that cannot move, in a log file say, would only leave empty lines.
-    progress = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
-    with progress as bar, _readings(files, reader) as readings:
-        task = bar.add_task("reading photos", total=len(files))
-        for found, reading in zip(files, readings, strict=True):
+    with spread(reader.prepare, [found.path for found in files], reader.jobs) as readings:
+        for found, reading in shown(zip(files, readings, strict=True), len(files), errors):
             if isinstance(reading, PhotoReading):
                 yield found, reading
             else:
                 errors.print(escape(f"skipped {found.path}: {reading}"), highlight=False, soft_wrap=True)
-            bar.advance(task)
-
-
-@contextmanager
-def _readings(files: Sequence[Found], reader: Reader) -> Iterator[Iterator[PhotoReading | str]]:
-    if reader.jobs == 1:
-        analyzer = reader.analyzer()
-        yield (_read(analyzer, found.path) for found in files)
-        return
-    # Fresh processes: a fork would copy this one's threads' locks, but not its threads.
-    with ProcessPoolExecutor(reader.jobs, get_context("spawn"), _start_worker, (reader,)) as pool:
-        try:
-            yield pool.map(_read_in_worker, [found.path for found in files], chunksize=4)
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _read(analyzer: Analyzer, path: Path) -> PhotoReading | str:
@@ -173,20 +162,6 @@ def _read(analyzer: Analyzer, path: Path) -> PhotoReading | str:
         return analyzer.analyze(path)
     except ImageError as error:
         return str(error)
-
-
-_workers_analyzer: Analyzer | None = None
-
-
-def _start_worker(reader: Reader) -> None:
-    global _workers_analyzer
-    _workers_analyzer = reader.analyzer()
-
-
-def _read_in_worker(path: Path) -> PhotoReading | str:
-    if _workers_analyzer is None:
-        raise RuntimeError("this process was not started by _start_worker")
-    return _read(_workers_analyzer, path)
 
 
 def _in_words(reading: PhotoReading) -> str:
