@@ -118,24 +118,34 @@ def _edges(style: MaskStyle, u: Floats) -> tuple[Floats, Floats]:
     return (top + style.top).astype(np.float32), np.maximum(bottom + style.bottom, top + 0.2).astype(np.float32)
 
 
-def _sheet(style: MaskStyle, rows: int, columns: int) -> Floats:
-    """Return the sheet's points, float32 (rows, columns, 3)."""
-    u = np.linspace(-1, 1, columns, dtype=np.float32)
-    v = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
-    top, bottom = _edges(style, u)
-    y = top * (1 - v) + bottom * v
-    half = np.interp(y, PROFILE[:, 0], PROFILE[:, 1]) * style.width
+def surface(u: Floats, y: Floats, width: float = 1.0, bulge: float = 0.0, reach: float = 1.20) -> Floats:
+    """Return where a sheet over a face lies at columns u (C,) in -1..1 and heights y (R,C): float32 (R,C,3).
+
+    bulge: how far a stiff cup stands out of its middle; reach: the sheet's angle at u = 1, radians.
+    """
+    half = np.interp(y, PROFILE[:, 0], PROFILE[:, 1]) * width
     front = np.interp(y, PROFILE[:, 0], PROFILE[:, 2])
-    if style.kind == "cup":
-        front = front + 0.16 * np.sin(np.pi * v) * np.cos(u * np.pi / 2)
-    reach = 1.20 if style.kind != "cup" else 1.02  # angle at the sheet's side edge, radians
+    if bulge:
+        v = (y - y[:1]) / np.maximum(y[-1:] - y[:1], 1e-6)
+        front = front + bulge * np.sin(np.pi * v) * np.cos(u * np.pi / 2)
     angle = u * reach
     x = half * np.sin(angle)
     # The nose is a narrow ridge on the broad curve of the cheeks: a mask spans it like a tent.
     ridge = np.exp(-((u / 0.28) ** 2))
     base = np.minimum(front, 0.24)
     z = BACK + (base - BACK) * np.cos(angle) ** 0.8 + (front - base) * ridge
-    return np.stack([np.broadcast_to(x, y.shape), y, z], axis=-1).astype(np.float32)
+    return np.stack([x, y, z], axis=-1).astype(np.float32)
+
+
+def _sheet(style: MaskStyle, rows: int, columns: int) -> Floats:
+    """Return the sheet's points, float32 (rows, columns, 3)."""
+    u = np.linspace(-1, 1, columns, dtype=np.float32)
+    v = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
+    top, bottom = _edges(style, u)
+    y = (top * (1 - v) + bottom * v).astype(np.float32)
+    if style.kind == "cup":
+        return surface(u, y, style.width, bulge=0.16, reach=1.02)
+    return surface(u, y, style.width)
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> Floats:
@@ -300,17 +310,17 @@ def draw_mask(image: Image, landmarks: NDArray[Any], style: MaskStyle) -> tuple[
     lit = lit * (1.03 - 0.12 * np.linspace(0, 1, rows, dtype=np.float32)[:, None])
     colours = _print(style, rng, rows, columns) * (lit * _folds(style, rng, rows, columns))[..., None] * tone
     height, width = image.shape[:2]
-    canvas, cover = _splat(points, colours, facing, camera, (height, width), zoom)
+    canvas, cover = splat(points, colours, facing, camera, (height, width), zoom)
     shadow = cv2.GaussianBlur(cover, (0, 0), max(0.6, camera.scale * 0.05))
     drop = np.array([[1, 0, 0], [0, 1, camera.scale * 0.03]], np.float32)
     shadow = cv2.warpAffine(shadow, drop, (width, height))
     out = image.astype(np.float32) * (1 - 0.35 * (shadow * (1 - cover)))[..., None]
-    out = _draw_loops(out, points, camera, style, tone)
+    out = draw_loops(out, points, camera, style, tone)
     out = out * (1 - cover[..., None]) + canvas
     return np.clip(out, 0, 255).astype(np.uint8), cover
 
 
-def _splat(
+def splat(
     points: Floats, colours: Floats, facing: Floats, camera: Camera, size: tuple[int, int], zoom: int
 ) -> tuple[Floats, Floats]:
     """Paint the sheet's visible samples; return premultiplied colours and cover at the picture's own size."""
@@ -337,7 +347,7 @@ def _splat(
     )
 
 
-def _draw_loops(out: Floats, points: Floats, camera: Camera, style: MaskStyle, tone: Floats) -> Floats:
+def draw_loops(out: Floats, points: Floats, camera: Camera, style: MaskStyle, tone: Floats) -> Floats:
     """Draw the loops from the sheet's side edges to the ears that are in view."""
     colour = np.array(style.loops, np.float32) * tone * 0.92
     strokes = np.zeros(out.shape[:2], np.uint8)

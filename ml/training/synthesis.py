@@ -1,4 +1,4 @@
-"""Make more of what is scarce: draw masks, badly worn masks and hands onto bare training faces."""
+"""Make more of what is scarce: masks, badly worn masks and hands on bare training faces, bare noses on masked ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from ml.geometry import OUTSIDE
 from ml.training.crops import MARGIN, SIDE, Faces
 from ml.training.data import DRAWN
-from ml.training.draw_masks import draw_mask, random_style
+from ml.training.draw_masks import Floats, Image, draw_mask, fit_camera, random_style
 from ml.training.draw_occluders import OCCLUDERS, draw_occluder
+from ml.training.transfer import PLACES, TRANSFER, RealMask, bare_nose, likely, put, skin_around_eyes, take_all
 from ml.types import STATES
 
-# How many of each kind per face, on average.
-KINDS = {"full": 0.8, "under_nose": 1.0, "chin": 0.4, "occluder": 0.7}
+# How many of each kind per bare face, on average: from our own brush, and real masks of others.
+BRUSHED = {"full": 0.8, "under_nose": 0.8, "chin": 0.3, "occluder": 0.9}
+MOVED = {"full": 0.8, "under_nose": 1.5, "chin": 0.5}
+STUDIO = ("celeba_no_mask", "ffhq_no_mask")  # aligned portraits, of which there are too many: half as often
 FACE = SIDE / MARGIN  # pixels of a face's longer side in a cut
 
 
@@ -30,42 +33,104 @@ def drawable(faces: Faces) -> NDArray[np.int64]:
     return np.flatnonzero(fine & bare & (faces.sizes >= 32))
 
 
-def _draw(
-    crop: NDArray[np.uint8], marks: NDArray[np.float32], kind: str, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    if kind == "occluder":
-        tool = str(rng.choice(OCCLUDERS, p=[0.55, 0.2, 0.1, 0.15]))
-        return draw_occluder(crop, marks, tool, int(rng.integers(2**31)))[0]
-    return draw_mask(crop, marks, random_style(rng, kind, patterned=0.5))[0]
+def _finish(made: Image, crop: Image, pixels: float, rng: np.random.Generator) -> Image:
+    """Leave what lies outside the photo alone, and make the face no sharper than its softer source was."""
+    made = np.where((crop == OUTSIDE).all(axis=2, keepdims=True), OUTSIDE, made).astype(np.uint8)
+    small = max(24, round(SIDE * min(1.0, pixels / FACE) * float(rng.uniform(0.7, 1.0))))
+    blurred = cv2.resize(made, (small, small), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(blurred, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _rows(faces: Faces, row: int, made: list[tuple[Image, str, str]]) -> Faces:
+    """Return the pictures made of one face as rows: each a crop, a state and a part, all else the face's own."""
+    same = faces.pick(np.full(len(made), row))
+    return Faces(
+        crops=np.stack([crop for crop, _, _ in made]),
+        boxes=same.boxes,
+        landmarks=same.landmarks,
+        states=np.array([STATES.index(state) for _, state, _ in made], np.int64),
+        parts=np.array([part for _, _, part in made]),
+        splits=same.splits,
+        files=same.files,
+        sizes=same.sizes,
+        hashes=same.hashes,
+    )
+
+
+def _on_bare(
+    faces: Faces, row: int, masks: list[RealMask], rng: np.random.Generator
+) -> Iterator[tuple[Image, str, str]]:
+    """Yield one bare face with things drawn on it and with real masks."""
+    crop, pixels = faces.crops[row], float(faces.sizes[row])
+    often = 0.5 if faces.parts[row] in STUDIO else 1.0
+    yaw = float(fit_camera(faces.landmarks[row]).towards[0])
+    for kind, share in BRUSHED.items():
+        for _ in range(int(rng.random() + share * often)):
+            marks = faces.landmarks[row] + rng.normal(0, 0.6, (5, 2)).astype(np.float32)
+            if kind == "occluder":
+                made, _ = draw_occluder(crop, marks, str(rng.choice(OCCLUDERS)), int(rng.integers(2**31)))
+            else:
+                made, _ = draw_mask(crop, marks, random_style(rng, kind, patterned=0.5))
+            state = {"full": "mask", "occluder": "occluded"}.get(kind, "incorrect")
+            yield _finish(made, crop, pixels, rng), state, DRAWN
+    for place in PLACES if masks else ():
+        for _ in range(int(rng.random() + MOVED[place] * often)):
+            mask = likely(masks, yaw, rng)
+            made, _ = put(crop, faces.landmarks[row], mask, place, rng)
+            state = "mask" if place == "full" else "incorrect"
+            yield _finish(made, crop, min(pixels, mask.size), rng), state, TRANSFER
+
+
+class _Noses:
+    """Offer the bare faces whose noses may be put over masks."""
+
+    def __init__(self, faces: Faces, rows: NDArray[np.int64]) -> None:
+        self.faces = faces
+        self.rows = rows[faces.sizes[rows] >= 48]
+        cameras = [fit_camera(faces.landmarks[row]) for row in self.rows]
+        self.yaws = np.array([camera.towards[0] for camera in cameras])
+        self.skins = np.array(
+            [skin_around_eyes(faces.crops[row], camera) for row, camera in zip(self.rows, cameras, strict=True)]
+        ).reshape(-1, 3)
+
+    def alike(
+        self, mask: RealMask, rng: np.random.Generator, number: int = 12
+    ) -> Iterator[tuple[Image, Floats, float]]:
+        """Yield crop, landmarks and size of faces that are turned and coloured like the mask's wearer, best first."""
+        some = rng.integers(len(self.rows), size=200)
+        apart = np.abs(np.abs(self.yaws[some]) - abs(mask.yaw)) * 6
+        apart += np.abs(self.skins[some] - mask.skin).sum(axis=1) / 90
+        for best in some[np.argsort(apart)[:number]]:
+            crop, marks = self.faces.crops[self.rows[best]], self.faces.landmarks[self.rows[best]]
+            if self.yaws[best] * mask.yaw < 0:
+                crop = np.ascontiguousarray(crop[:, ::-1])
+                marks = (np.array([SIDE, 0]) + marks * np.array([-1, 1]))[[1, 0, 2, 4, 3]].astype(np.float32)
+            yield crop, marks, float(self.faces.sizes[self.rows[best]])
+
+
+def _with_nose(
+    faces: Faces, row: int, mask: RealMask, noses: _Noses, rng: np.random.Generator
+) -> Iterator[tuple[Image, str, str]]:
+    """Yield a masked face with another's nose over its mask, where one fits."""
+    crop = faces.crops[row]
+    for other, marks, pixels in noses.alike(mask, rng):
+        made = bare_nose(crop, faces.landmarks[row], mask, other, marks, rng)
+        if made is not None:
+            yield _finish(made[0], crop, min(pixels, mask.size), rng), "incorrect", TRANSFER
+            return
 
 
 def synthesize(faces: Faces, seed: int = 0) -> Iterator[Faces]:
-    """Yield drawn versions face by face; the part is `drawn`, all else is the bare face's."""
+    """Yield made faces, those of one face at a time; the part is `drawn` or `transfer`, all else is that face's."""
     rng = np.random.default_rng(seed)
-    for row in drawable(faces):
-        made, states = [], []
-        for kind, share in KINDS.items():
-            if rng.random() >= share:
-                continue
-            marks = faces.landmarks[row] + rng.normal(0, 0.6, (5, 2)).astype(np.float32)
-            drawn = _draw(faces.crops[row], marks, kind, rng)
-            drawn = np.where((faces.crops[row] == OUTSIDE).all(axis=2, keepdims=True), OUTSIDE, drawn)
-            # No sharper than its face: fine lines on a blurred one would be a tell.
-            sharp = min(1.0, float(faces.sizes[row]) / FACE) * float(rng.uniform(0.7, 1.0))
-            small = max(24, round(SIDE * sharp))
-            blurred = cv2.resize(drawn.astype(np.uint8), (small, small), interpolation=cv2.INTER_AREA)
-            made.append(cv2.resize(blurred, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
-            states.append(STATES.index({"full": "mask", "occluder": "occluded"}.get(kind, "incorrect")))
+    bare, masks = drawable(faces), take_all(faces)
+    worn = list(masks.values())
+    for row in bare:
+        made = list(_on_bare(faces, int(row), worn, rng))
         if made:
-            same = faces.pick(np.full(len(made), row))
-            yield Faces(
-                crops=np.stack(made).astype(np.uint8),
-                boxes=same.boxes,
-                landmarks=same.landmarks,
-                states=np.array(states, np.int64),
-                parts=np.full(len(made), DRAWN),
-                splits=same.splits,
-                files=same.files,
-                sizes=same.sizes,
-                hashes=same.hashes,
-            )
+            yield _rows(faces, int(row), made)
+    noses = _Noses(faces, bare)
+    for row, mask in masks.items() if len(noses.rows) else ():
+        made = list(_with_nose(faces, row, mask, noses, rng))
+        if made:
+            yield _rows(faces, row, made)
