@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.geometry import Octaves
-from ml.images import decode
+from ml.images import decode_reduced
 from ml.manifest import WEIGHTS, ClassifierManifest, DetectorManifest
 from ml.types import Box, FaceReading, PhotoReading, Timings
 
 if TYPE_CHECKING:
     from ml.classifier import Classifier
     from ml.detector import Detector
+
+# What the detector looks at is smaller; the rest is detail for the classifier's crops of small faces. A square photo
+# of twelve megapixels is just large enough to be halved.
+_LONG_SIDE = 1600
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class Analyzer:
         """
         models = self._ready()
         started = time.perf_counter()
-        octaves = Octaves(decode(source))
+        photo = decode_reduced(source, _LONG_SIDE)
+        octaves = Octaves(photo.pixels)
         decoded = time.perf_counter()
         found = models.detector.detect(octaves)
         detected = time.perf_counter()
@@ -78,12 +83,12 @@ class Analyzer:
                 score=float(score),
                 probabilities={state: float(value) for state, value in zip(states, row, strict=True)},
             )
-            for box, score, row in zip(found.boxes, found.scores, probabilities, strict=True)
+            for box, score, row in zip(photo.to_photo(found.boxes), found.scores, probabilities, strict=True)
         ]
         faces.sort(key=lambda face: (face.box.x2 - face.box.x1) * (face.box.y2 - face.box.y1), reverse=True)
         return PhotoReading(
-            width=octaves.width,
-            height=octaves.height,
+            width=photo.width,
+            height=photo.height,
             faces=tuple(faces),
             timings=Timings(
                 decode_ms=(decoded - started) * 1e3,

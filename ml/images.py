@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
-from ml.geometry import Pixels
+from ml.geometry import Floats, Pixels
 from ml.types import ImageError
+from ml.upright import turn_for, upright_rgb
 
 #: The only decoders that ever see foreign bytes; Pillow knows dozens more, made for files nobody uploads.
 #: JPEG stands for MPO too, the stereo format some phones write.
@@ -32,16 +33,6 @@ _PNG_PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 # How a file of these formats begins: tells a damaged photo from something that never was one.
 _SIGNATURES = (b"\xff\xd8\xff", _PNG, b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
 _ORIENTATION_TAG = 0x0112
-# EXIF 2.32, tag 274: what to do so that row 0 is the top and column 0 the left.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Decoders report bad bytes by any of these; what is wrong with the program itself is none of them.
 _DECODER_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
@@ -58,6 +49,28 @@ class Header:
     width: int
     height: int
     is_animated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReducedPhoto:
+    """Hold a photo's copy, uint8 RGB [H, W, 3], and where it lies in the photo of `width` by `height` pixels, upright.
+
+    Each pixel covers `factor` by `factor` of the photo's, the first ones from `left` and `top` on: 0, or less where
+    the photo is no multiple of the factor and its orientation brings the incomplete pixels to the front.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+    factor: int
+    left: int
+    top: int
+
+    def to_photo(self, boxes_xyxy: Floats) -> Floats:
+        """Return boxes [N, 4], pixels of the copy, in pixels of the photo and within it."""
+        origin = np.array([self.left, self.top] * 2, np.float32)
+        limits = np.array([self.width, self.height] * 2, np.float32)
+        return np.asarray(np.clip(boxes_xyxy * np.float32(self.factor) + origin, 0, limits), np.float32)
 
 
 class _Metered:
@@ -107,17 +120,53 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """
     with _opened(source) as file:
         image = _identify(file)
-        if image.width * image.height > max_pixels:
-            raise _too_many(max_pixels)
-        try:
-            image.load()
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise _too_many(max_pixels) from None
-        except ImageError:
-            raise
-        except _DECODER_ERRORS as error:
-            raise ImageError("truncated_image", "the photo is cut short or damaged") from error
-        return np.array(_upright(_to_rgb(_to_srgb(image)), _orientation(image)))
+        _load(image, max_pixels)
+        return upright_rgb(image, turn_for(_orientation(image)))
+
+
+def decode_reduced(source: bytes | Path, long_side: int, *, max_pixels: int = MAX_PIXELS) -> ReducedPhoto:
+    """Return a copy whose long side is `long_side` pixels or more, where the photo's is; else see `decode`.
+
+    A photo less than twice as long is not reduced. A JPEG is decompressed at a half, quarter or eighth of its size,
+    so that the whole of it is never held; others are, and are reduced by any whole number.
+    Raises ImageError as `decode` does.
+    """
+    with _opened(source) as file:
+        image = _identify(file)
+        shrink = max(1, max(image.size) // long_side)
+        drafted, (width, height) = _load(image, max_pixels, shrink)
+        turn = turn_for(_orientation(image))
+        pixels = upright_rgb(image, turn, shrink // drafted)
+    if turn.is_swapped:
+        width, height = height, width
+    factor = drafted * (shrink // drafted)
+    return ReducedPhoto(
+        pixels,
+        width,
+        height,
+        factor,
+        left=width - factor * pixels.shape[1] if turn.is_mirrored_in_x else 0,
+        top=height - factor * pixels.shape[0] if turn.is_mirrored_in_y else 0,
+    )
+
+
+def _load(image: Image.Image, max_pixels: int, shrink: int = 1) -> tuple[int, tuple[int, int]]:
+    """Decompress; return by how much, `shrink` at most, that reduced the photo, and its whole width and height."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise _too_many(max_pixels)
+    try:
+        # Pillow reduces by the largest of 1, 2, 4 and 8 that leaves this size or more, and only what is a JPEG.
+        draft = image.draft(None, (max(1, width // shrink), max(1, height // shrink))) if shrink > 1 else None
+        image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_many(max_pixels) from None
+    except ImageError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise ImageError("truncated_image", "the photo is cut short or damaged") from error
+    # Some decoders have turned the photo by now.
+    return (1, image.size) if draft is None else (round(width / draft[1][2]), (width, height))
 
 
 @contextmanager
@@ -182,52 +231,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except _DECODER_ERRORS:
         return 1  # broken metadata is no reason to refuse good pixels
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode.startswith(("I", "F")):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if ImageCms.getProfileDescription(source).startswith("sRGB"):
-            return image
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-        elif image.mode in ("P", "1"):
-            image = image.convert("RGB")
-        mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode) or image
-    except (ImageCms.PyCMSError, *_DECODER_ERRORS):
-        return image  # a broken or foreign profile is no reason to refuse good pixels
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_bytes(image)).convert("RGB")
-    try:
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        layered = image.convert("RGBA")
-    except ValueError as error:
-        raise ImageError("not_an_image", f"photos in the colour space {image.mode} are not supported") from error
-    paper = Image.new("RGB", image.size, "white")
-    paper.paste(layered, mask=layered.getchannel("A"))
-    return paper
-
-
-def _to_bytes(image: Image.Image) -> Pixels:
-    """Reduce wide gray samples to bytes: integers are 16-bit, floats are 0..1 or else 0..255."""
-    samples = np.asarray(image)
-    if image.mode == "F":
-        finite = np.nan_to_num(samples)
-        top = 1.0 if finite.max(initial=0.0) <= 1.0 else 255.0
-        return np.asarray(np.clip(finite, 0, top) * (255.0 / top), np.uint8)
-    return np.asarray(np.clip(samples, 0, 65535) >> 8, np.uint8)
