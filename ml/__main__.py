@@ -1,4 +1,4 @@
-"""Run `python -m ml setup | predict | annotate`.
+"""Run `python -m ml setup | predict | annotate | evaluate`.
 
 Exits with 0 if a photo was read, 1 if none could be, 2 if what was asked for cannot be done.
 """
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("annotate takes either paths or --predictions")
     errors = Console(stderr=True)
     try:
-        return _setup(options, errors) if options.command == "setup" else _read(options, errors)
+        run = {"setup": _setup, "evaluate": _evaluate}.get(options.command, _read)
+        return run(options, errors)
     except (WeightsError, ProviderError, OSError, ValueError) as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return _REFUSED
@@ -52,8 +53,7 @@ def _read(options: argparse.Namespace, errors: Console) -> int:
         errors.print(escape(f"drew {count} files into {options.out}"), highlight=False, soft_wrap=True)
         return 0 if count else _NOTHING_READ
     files = commands.find_files(options.paths)
-    providers = tuple(options.providers.split(",")) if options.providers else None
-    reader = commands.Reader(options.weights, providers, options.jobs)
+    reader = commands.Reader(options.weights, _providers(options), options.jobs)
     if options.command == "predict":
         count = commands.predict(files, options.json, reader, errors)
         done = f"read {count} of {len(files)} files"
@@ -62,6 +62,33 @@ def _read(options: argparse.Namespace, errors: Console) -> int:
         done = f"drew {count} of {len(files)} files into {options.out}"
     errors.print(escape(done), highlight=False, soft_wrap=True)
     return 0 if count else _NOTHING_READ
+
+
+def _evaluate(options: argparse.Namespace, errors: Console) -> int:
+    from ml.evaluation import command
+    from ml.evaluation.posts import Rule
+
+    task = command.Task(
+        index=options.index,
+        split=options.split,
+        parts=tuple(part for part in options.parts.split(",") if part),
+        weights=options.weights,
+        providers=_providers(options),
+        predictions=options.predictions,
+        jobs=options.jobs,
+        seed=options.seed,
+        rounds=options.bootstrap,
+        rule=Rule(options.min_face_score, options.min_face_ratio, options.mask_likely),
+    )
+    out = Console(highlight=False)
+    # In a file or a pipe nothing folds the tables: they are as wide as their text.
+    count = command.evaluate(task, options.out, out if out.is_terminal else Console(highlight=False, width=200), errors)
+    errors.print(escape(f"wrote {options.out / 'report.md'}"), highlight=False, soft_wrap=True)
+    return 0 if count else _NOTHING_READ
+
+
+def _providers(options: argparse.Namespace) -> tuple[str, ...] | None:
+    return tuple(options.providers.split(",")) if options.providers else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +109,33 @@ def _parser() -> argparse.ArgumentParser:
     annotate.add_argument(
         "--predictions", type=Path, help="draw what predict wrote here, instead of reading the photos"
     )
+    _add_evaluate(commands.add_parser("evaluate", parents=[reading], help="judge the networks on labelled photos"))
     return parser
+
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.add_argument("index", type=Path, help="table of labelled photos (docs/evaluation.md), or its folder")
+    evaluate.add_argument("--split", choices=("val", "train", "all"), default="val", help="default: val")
+    evaluate.add_argument("--parts", default="", help="only these parts of the table, by comma")
+    evaluate.add_argument("--out", type=Path, default=Path("var/evaluation"), help="default: var/evaluation")
+    evaluate.add_argument(
+        "--predictions", type=Path, help="judge what predict wrote here, instead of reading the photos"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="of the draws for the intervals (default: 0)")
+    evaluate.add_argument("--bootstrap", type=_count, default=1000, help="how many draws (default: 1000)")
+    rule = evaluate.add_argument_group("the policy whose thresholds are tried")
+    rule.add_argument("--min-face-score", type=_share, default=0.0, help="ask faces of this score (default: 0)")
+    rule.add_argument(
+        "--min-face-ratio", type=_share, default=0.0, help="ask faces of this share of the largest one (default: 0)"
+    )
+    rule.add_argument("--mask-likely", type=_share, default=0.3, help="uncertain from here up (default: 0.3)")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
 
 
 def _count(text: str) -> int:
