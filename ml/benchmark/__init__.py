@@ -1,0 +1,1 @@
+"""Measure ours beside other detectors, each in a process of its own, photo by photo in turn."""
