@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +99,7 @@ def read_predictions(predictions: Path) -> dict[Path, list[FaceReading]]:
     """Return what `predict` wrote: the faces of each file. Raises ValueError if the file holds anything else."""
     try:
         return {
-            Path(name): [
-                FaceReading(Box(*face["xyxy"]), float(face["score"]), dict(face["probabilities"])) for face in faces
-            ]
+            Path(name): [from_json(face) for face in faces]
             for name, faces in json.loads(predictions.read_bytes()).items()
         }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -133,6 +131,11 @@ def as_json(face: FaceReading) -> dict[str, Any]:
         "label": face.label,
         "probabilities": {state: round(value, 5) for state, value in face.probabilities.items()},
     }
+
+
+def from_json(face: Mapping[str, Any]) -> FaceReading:
+    """Read what `as_json` wrote. Raises KeyError, TypeError or ValueError if it is anything else."""
+    return FaceReading(Box(*map(float, face["xyxy"])), float(face["score"]), dict(face["probabilities"]))
 
 
 @contextmanager
