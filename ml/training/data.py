@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from ml.training.crops import Faces
 from ml.types import STATES
 
+#: States that looking at single training faces gave; see `corrected`.
+CORRECTIONS = Path(__file__).parent / "corrections.csv"
+LEFT_OUT = "left_out"
+SAME_BITS = 4
 DRAWN = "drawn"  # the part name of faces that got a mask or an occluder from our own brush
 TWIN_BITS = 10  # of 64: how far apart two hashes may be and still be compared
 TWIN_LIKENESS = 0.93  # correlation of 24 x 24 thumbnails from which on two faces are one picture
@@ -53,6 +57,31 @@ class Split:
 
     train: NDArray[np.int64]
     dev: NDArray[np.int64]
+
+
+def corrected(faces: Faces, path: Path = CORRECTIONS) -> Faces:
+    """Return the faces with the states that looking at them gave; those that nobody could tell are left out.
+
+    A photo's label is wrong for some faces on it: a nose that shows, someone in the crowd without a mask. A correction
+    names the file and the hash of the cut face, of which four bits may differ.
+    """
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    states, kept = faces.states.copy(), np.ones(len(faces), bool)
+    by_file: dict[str, list[int]] = {}
+    for row, name in enumerate(faces.files.tolist()):
+        by_file.setdefault(name, []).append(row)
+    for correction in rows:
+        bits = np.uint64(int(correction["hash"], 16))
+        apart = {row: int(np.bitwise_count(faces.hashes[row] ^ bits)) for row in by_file.get(correction["file"], [])}
+        if not apart or min(apart.values()) > SAME_BITS:
+            continue
+        row = min(apart, key=apart.__getitem__)
+        if correction["state"] == LEFT_OUT:
+            kept[row] = False
+        else:
+            states[row] = STATES.index(correction["state"])
+    return replace(faces, states=states).pick(kept)
 
 
 def selfie_files(root: Path) -> frozenset[str]:
