@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 import subprocess
@@ -13,7 +14,9 @@ from PIL import Image
 
 from ml.analyzer import Analyzer
 from ml.classifier import Classifier, softmax
+from ml.detector import Detector
 from ml.geometry import Pixels, crop_squares
+from ml.images import decode
 from ml.session import CPU
 from ml.types import STATES, FaceReading, ImageError, WeightsError
 from tests.ml.forking import faces_of
@@ -66,6 +69,25 @@ def test_boxes_are_those_of_the_upright_photo(analyzer: Analyzer, portrait: Pixe
     (face,) = reading.faces
     assert 170 < face.box.x1 < face.box.x2 < 280
     assert 60 < face.box.y1 < face.box.y2 < 190
+
+
+@pytest.mark.parametrize(("size", "orientation"), [((4000, 3000), 1), ((3001, 4003), 8)])
+def test_a_large_photo_is_read_as_if_it_were_decoded_whole(
+    analyzer: Analyzer, detector: Detector, portrait: Pixels, size: tuple[int, int], orientation: int, tmp_path: Path
+) -> None:
+    scene = Image.new("RGB", size, (190, 200, 205))
+    for side, place in ((1800, (60, 200)), (900, (size[0] - 950, size[1] - 940))):
+        scene.paste(Image.fromarray(portrait).resize((side, side)), place)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = scene.transpose(Image.Transpose.ROTATE_270) if orientation == 8 else scene
+    stored.save(tmp_path / "large.jpg", exif=exif, quality=90)
+    reading = analyzer.analyze(tmp_path / "large.jpg")
+    assert (reading.width, reading.height) == size
+    whole = detector.detect(decode(tmp_path / "large.jpg")).boxes
+    assert len(reading.faces) == len(whole) == 2
+    for face, box in zip(reading.faces, sorted(whole.tolist(), key=lambda box: box[0] - box[2]), strict=True):
+        assert dataclasses.astuple(face.box) == pytest.approx(box, abs=4)
 
 
 def test_a_photo_without_faces_is_read_as_such(analyzer: Analyzer, tmp_path: Path) -> None:

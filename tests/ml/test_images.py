@@ -1,33 +1,16 @@
+import re
 import struct
 import zlib
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import Image, features
 
-from ml.images import decode, inspect
+from ml.images import decode, decode_reduced, inspect
 from ml.types import ImageError
-
-RED, GREEN, BLUE, WHITE = (250, 10, 10), (10, 250, 10), (10, 10, 250), (255, 255, 255)
-
-
-def written(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def corners(size: tuple[int, int] = (40, 24)) -> Image.Image:
-    """Draw a red upper left, a green upper right and a blue lower left quarter on white."""
-    image = Image.new("RGB", size, WHITE)
-    width, height = size[0] // 2, size[1] // 2
-    image.paste(RED, (0, 0, width, height))
-    image.paste(GREEN, (width, 0, size[0], height))
-    image.paste(BLUE, (0, height, width, size[1]))
-    return image
+from tests.ml.pictures import BLUE, GREEN, RED, WHITE, as_stored, corners, swapped_profile, tagged, written
 
 
 def assert_close(pixels: np.ndarray, expected: Image.Image, tolerance: int = 12) -> None:
@@ -43,8 +26,12 @@ def assert_close(pixels: np.ndarray, expected: Image.Image, tolerance: int = 12)
 
 
 def refused(source: bytes | Path, **options: Any) -> str:
+    """Return the code; a photo is refused in the same way when less than the whole is wanted."""
     with pytest.raises(ImageError) as caught:
         decode(source, **options)
+    with pytest.raises(ImageError, match=f"^{re.escape(str(caught.value))}$") as reduced:
+        decode_reduced(source, 12, **options)
+    assert reduced.value.code == caught.value.code
     return caught.value.code
 
 
@@ -67,28 +54,14 @@ def test_it_reads_a_file_as_it_reads_bytes(tmp_path: Path) -> None:
 def test_it_turns_a_photo_upright(kind: str, orientation: int) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
-    # What a camera stores for an upright scene is the inverse of what the tag asks a reader to do.
-    stored = {
-        1: corners(),
-        2: corners().transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        3: corners().transpose(Image.Transpose.ROTATE_180),
-        4: corners().transpose(Image.Transpose.FLIP_TOP_BOTTOM),
-        5: corners().transpose(Image.Transpose.TRANSPOSE),
-        6: corners().transpose(Image.Transpose.ROTATE_90),
-        7: corners().transpose(Image.Transpose.TRANSVERSE),
-        8: corners().transpose(Image.Transpose.ROTATE_270),
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     options = {"quality": 95} if kind != "PNG" else {}
-    assert_close(decode(written(stored, kind, exif=exif, **options)), corners(), 16)
+    stored = as_stored(corners(), orientation)
+    assert_close(decode(written(stored, kind, exif=tagged(orientation), **options)), corners(), 16)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_is_ignored(orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    assert_close(decode(written(corners(), "PNG", exif=exif)), corners())
+    assert_close(decode(written(corners(), "PNG", exif=tagged(orientation))), corners())
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -155,13 +128,9 @@ def test_it_reads_gray_in_any_depth(mode: str, value: float) -> None:
 
 
 def test_a_colour_profile_is_applied() -> None:
-    # sRGB with red and blue exchanged, under another name: what is stored as blue is meant to be red.
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    profile = profile.replace("sRGB".encode("utf-16-be"), "sBGR".encode("utf-16-be"))
-    profile = profile.replace(b"rXYZ", b"....", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"....", b"bXYZ", 1)
     red, green, blue = corners().split()
     stored = Image.merge("RGB", (blue, green, red))
-    assert_close(decode(written(stored, "PNG", icc_profile=profile)), corners())
+    assert_close(decode(written(stored, "PNG", icc_profile=swapped_profile())), corners())
     assert_close(decode(written(stored, "PNG")), stored)
 
 
@@ -317,3 +286,11 @@ def test_pixels_in_many_small_chunks_are_read(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(content)
     assert np.array_equal(decode(content), noise)
     assert np.array_equal(decode(tmp_path / "photo.png"), noise)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_is_found_truncated_wherever_it_ends(options: dict[str, Any]) -> None:
+    noise = np.random.default_rng(8).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    content = written(Image.fromarray(noise), "JPEG", **options)
+    for end in range(len(content) // 20, len(content) - len(content) // 20, len(content) // 20):
+        assert refused(content[:end]) == "truncated_image"
