@@ -14,12 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.training.draw_prints import COMMON_PATTERNS, PATTERNS, noise, print_cloth
+
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-STYLES = ("surgical", "cloth", "patterned", "cup")
-POSITIONS = ("full", "under_nose", "chin")
-PATTERNS = ("dots", "stripes", "checks", "flowers", "camouflage", "smile", "snout", "letters")
+STYLES = ("surgical", "cloth", "patterned", "cup", "vented", "gaiter", "bandana")
+POSITIONS = ("full", "under_nose", "chin", "hanging")  # hanging: from one ear
+STIFF = ("cup", "vented")
+LONG = ("gaiter", "bandana")  # over the neck, held without loops
 
 # Eyes, nose tip, mouth corners of the model head (picture's left first).
 MODEL: Floats = np.array(
@@ -51,7 +54,7 @@ class MaskStyle:
     position: str = "full"
     colour: tuple[int, int, int] = (150, 195, 225)
     accent: tuple[int, int, int] = (250, 250, 250)
-    pattern: str = "dots"
+    pattern: str = "dots"  # of cloth that is printed; none at all where it is empty
     loops: tuple[int, int, int] = (235, 235, 235)
     top: float = 0.0  # raises (-) or lowers (+) the upper edge, eye distances
     bottom: float = 0.0
@@ -103,7 +106,13 @@ def _edges(style: MaskStyle, u: Floats) -> tuple[Floats, Floats]:
     if style.kind == "surgical":
         top = 0.24 + 0.26 * np.minimum(side / 0.45, 1.0) ** 1.3 - 0.04 * side
         bottom = 1.86 - 0.10 * side**2 - 0.58 * np.clip((side - 0.45) / 0.55, 0, 1) ** 1.5
-    elif style.kind == "cup":
+    elif style.kind == "gaiter":
+        top = 0.26 + 0.26 * np.minimum(side / 0.6, 1.0) ** 1.2 - 0.12 * np.clip(side - 0.6, 0, 1)
+        bottom = 2.75 + 0.0 * side
+    elif style.kind == "bandana":
+        top = 0.26 + 0.26 * np.minimum(side / 0.6, 1.0) ** 1.2 - 0.16 * np.clip(side - 0.6, 0, 1)
+        bottom = 2.65 - 1.6 * side
+    elif style.kind in STIFF:
         top = 0.20 + 0.36 * np.minimum(side / 0.6, 1.0) ** 1.2
         bottom = 1.84 - 0.70 * side**2.2
     else:
@@ -115,6 +124,9 @@ def _edges(style: MaskStyle, u: Floats) -> tuple[Floats, Floats]:
     elif style.position == "chin":
         top = 1.40 - 0.22 * side**2
         bottom = np.maximum(bottom + 0.25, top + 0.35)
+    elif style.position == "hanging":
+        top = 0.45 + 0.35 * (u + 1) / 2
+        bottom = top + 1.1
     return (top + style.top).astype(np.float32), np.maximum(bottom + style.bottom, top + 0.2).astype(np.float32)
 
 
@@ -143,101 +155,13 @@ def _sheet(style: MaskStyle, rows: int, columns: int) -> Floats:
     v = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     top, bottom = _edges(style, u)
     y = (top * (1 - v) + bottom * v).astype(np.float32)
-    if style.kind == "cup":
+    if style.position == "hanging":
+        way = 1.0 if style.seed % 2 else -1.0
+        x = way * (0.92 + 0.30 * style.width * u + 0.04 * np.sin(3 * y))
+        return np.stack([x, y, np.full_like(y, -0.25) + 0.1 * np.cos(u * 2)], axis=-1).astype(np.float32)
+    if style.kind in STIFF:
         return surface(u, y, style.width, bulge=0.16, reach=1.02)
-    return surface(u, y, style.width)
-
-
-def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> Floats:
-    """Return smooth noise, float32 in -1..1, with blobs of about `cell` samples."""
-    small = rng.standard_normal((max(2, int(shape[0] / cell) + 2), max(2, int(shape[1] / cell) + 2)))
-    return np.tanh(cv2.resize(small.astype(np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC))
-
-
-def _print(style: MaskStyle, rng: np.random.Generator, rows: int, columns: int) -> Floats:
-    """Return the cloth's colours, float32 (rows, columns, 3)."""
-    colour = np.array(style.colour, np.float32)
-    accent = np.array(style.accent, np.float32)
-    sheet = np.empty((rows, columns, 3), np.uint8)
-    sheet[:] = style.colour
-    if style.kind != "patterned":
-        return sheet.astype(np.float32)
-    unit = columns / 14 * float(rng.uniform(0.6, 1.5))
-    yy, xx = np.mgrid[:rows, :columns].astype(np.float32)
-    if style.pattern == "stripes":
-        angle = float(rng.uniform(0, np.pi))
-        share = np.sin((xx * np.cos(angle) + yy * np.sin(angle)) * 2 * np.pi / (unit * 1.4)) > 0
-        sheet[share] = accent
-    elif style.pattern == "checks":
-        share = ((np.floor(xx / unit) % 2) + (np.floor(yy / unit) % 2)) / 2
-        sheet[:] = colour * (1 - share[..., None]) + accent * share[..., None]
-    elif style.pattern == "camouflage":
-        field = noise(rng, (rows, columns), unit * 1.5)
-        sheet[field > 0.25] = accent
-        sheet[field < -0.3] = colour * 0.45
-    elif style.pattern in ("smile", "snout"):
-        middle = (columns // 2, int(rows * 0.62))
-        ink = tuple(float(c) for c in accent)
-        thick = max(1, int(columns / 60))
-        if style.pattern == "smile":
-            cv2.ellipse(sheet, middle, (columns // 5, rows // 7), 0, 0, 180, ink, thick * 2, cv2.LINE_AA)
-        else:
-            cv2.ellipse(
-                sheet,
-                (middle[0], int(rows * 0.4)),
-                (columns // 16, rows // 14),
-                0,
-                0,
-                360,
-                ink,
-                -1,
-                cv2.LINE_AA,
-            )
-            for way in (-1, 1):
-                spot = (middle[0] + way * columns // 11, int(rows * 0.55))
-                cv2.ellipse(sheet, spot, (columns // 11, rows // 9), 0, 0, 180, ink, thick, cv2.LINE_AA)
-    elif style.pattern == "letters":
-        text = "".join(rng.choice(list("ABCDEHKLMNORSTU"), 6))
-        size = columns / 190
-        spot = (int(columns * 0.22), int(rows * rng.uniform(0.5, 0.75)))
-        cv2.putText(
-            sheet,
-            text,
-            spot,
-            cv2.FONT_HERSHEY_SIMPLEX,
-            size,
-            tuple(float(c) for c in accent),
-            int(size * 4) + 1,
-        )
-    else:
-        petals = 5 if style.pattern == "flowers" else 1
-        for row in range(-1, int(rows / unit) + 2):
-            for column in range(-1, int(columns / unit) + 2):
-                jitter = rng.uniform(-0.25, 0.25, 2) if petals > 1 else np.zeros(2)
-                cx = (column + (row % 2) / 2 + jitter[0]) * unit
-                cy = (row + jitter[1]) * unit
-                for petal in range(petals):
-                    turn = petal * 2 * np.pi / petals
-                    away = unit * 0.2 if petals > 1 else 0.0
-                    spot = (int(cx + away * np.cos(turn)), int(cy + away * np.sin(turn)))
-                    cv2.circle(
-                        sheet,
-                        spot,
-                        max(1, int(unit * 0.22)),
-                        tuple(float(c) for c in accent),
-                        -1,
-                        cv2.LINE_AA,
-                    )
-                if petals > 1:
-                    cv2.circle(
-                        sheet,
-                        (int(cx), int(cy)),
-                        max(1, int(unit * 0.13)),
-                        (235.0, 200.0, 70.0),
-                        -1,
-                        cv2.LINE_AA,
-                    )
-    return sheet.astype(np.float32)
+    return surface(u, y, style.width, reach=1.45 if style.kind in LONG else 1.20)
 
 
 def _folds(style: MaskStyle, rng: np.random.Generator, rows: int, columns: int) -> Floats:
@@ -254,12 +178,15 @@ def _folds(style: MaskStyle, rng: np.random.Generator, rows: int, columns: int) 
             light += 0.09 * np.exp(-(((away + 0.045) / 0.035) ** 2))
         light += 0.05 * ((v < 0.07) | (v > 0.94) | (np.abs(u) > 0.95))
         light -= 0.10 * np.exp(-(((v - 0.075) / 0.008) ** 2))
-    elif style.kind == "cup":
+    elif style.kind in STIFF:
         light -= 0.14 * np.exp(-(((v - 0.5 - 0.12 * u**2) / 0.012) ** 2))
         light += 0.06 * np.sin(np.pi * v)
-        if rng.random() < 0.35:
-            away = np.hypot((u - 0.35) / 0.16, (v - 0.6) / 0.13)
+        if style.kind == "vented":
+            away = np.maximum(np.abs(u - 0.38) / 0.17, np.abs(v - 0.58) / 0.14)
             light -= 0.35 * np.exp(-(((away - 1) / 0.15) ** 2)) + 0.12 * (away < 0.9)
+            light -= 0.12 * (away < 0.8) * (np.sin(v * 110) > 0)
+    elif style.kind in LONG:
+        light += 0.16 * np.sin(v * 9 + 2.5 * u**2 + noise(rng, (rows, columns), columns / 4))
     else:
         light -= 0.16 * np.exp(-((u / 0.012) ** 2)) * float(rng.random() < 0.6)
         light -= 0.12 * np.exp(-(((v - 0.05) / 0.01) ** 2)) + 0.12 * np.exp(-(((v - 0.95) / 0.01) ** 2))
@@ -292,13 +219,13 @@ def draw_mask(image: Image, landmarks: NDArray[Any], style: MaskStyle) -> tuple[
     image: uint8 HxWx3 RGB; landmarks: (5,2) pixels, eyes, nose tip, mouth corners, picture's left first.
     Raises ValueError for an unknown kind, position or pattern.
     """
-    if style.kind not in STYLES or style.position not in POSITIONS or style.pattern not in PATTERNS:
+    if style.kind not in STYLES or style.position not in POSITIONS or style.pattern not in ("", *PATTERNS):
         raise ValueError(f"unknown mask style: {style.kind}, {style.position}, {style.pattern}")
     rng = np.random.default_rng(style.seed)
     camera = fit_camera(landmarks)
     zoom = 2
-    columns = int(np.clip(camera.scale * 2.6 * zoom * 1.6, 60, 1200))
-    rows = int(columns * 0.8)
+    columns = int(np.clip(camera.scale * 2.6 * zoom * 1.2, 60, 1200))
+    rows = int(columns * (1.0 if style.kind in LONG else 0.7))
     points = _sheet(style, rows, columns)
     normals = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
@@ -308,14 +235,18 @@ def draw_mask(image: Image, landmarks: NDArray[Any], style: MaskStyle) -> tuple[
     u = np.linspace(0, 1, columns, dtype=np.float32)[None, :]
     lit = (0.50 + 0.50 * np.clip(facing, 0, 1) ** 0.8) * (sides[0] * (1 - u) + sides[1] * u)
     lit = lit * (1.03 - 0.12 * np.linspace(0, 1, rows, dtype=np.float32)[:, None])
-    colours = _print(style, rng, rows, columns) * (lit * _folds(style, rng, rows, columns))[..., None] * tone
+    cloth = np.broadcast_to(np.array(style.colour, np.float32), (rows, columns, 3))
+    if style.kind == "patterned" or (style.kind in LONG and style.pattern):
+        cloth = print_cloth(style.pattern or PATTERNS[0], style.colour, style.accent, rng, (rows, columns))
+    colours = cloth * (lit * _folds(style, rng, rows, columns))[..., None] * tone
     height, width = image.shape[:2]
     canvas, cover = splat(points, colours, facing, camera, (height, width), zoom)
     shadow = cv2.GaussianBlur(cover, (0, 0), max(0.6, camera.scale * 0.05))
     drop = np.array([[1, 0, 0], [0, 1, camera.scale * 0.03]], np.float32)
     shadow = cv2.warpAffine(shadow, drop, (width, height))
     out = image.astype(np.float32) * (1 - 0.35 * (shadow * (1 - cover)))[..., None]
-    out = draw_loops(out, points, camera, style, tone)
+    if style.kind not in LONG and style.position != "hanging":
+        out = draw_loops(out, points, camera, style, tone)
     out = out * (1 - cover[..., None]) + canvas
     return np.clip(out, 0, 255).astype(np.uint8), cover
 
@@ -330,21 +261,29 @@ def splat(
     seen = facing.reshape(-1) > 0.02
     order = np.argsort(depth[seen], kind="stable")
     xy, ink = xy[seen][order], colours.reshape(-1, 3)[seen][order]
-    column, row = np.floor(xy[:, 0]).astype(int), np.floor(xy[:, 1]).astype(int)
+    column, row = np.floor(xy[:, 0]).astype(np.int32), np.floor(xy[:, 1]).astype(np.int32)
     inside = (column >= 0) & (column < width * zoom) & (row >= 0) & (row < height * zoom)
-    canvas = np.zeros((height * zoom, width * zoom, 3), np.float32)
-    cover = np.zeros((height * zoom, width * zoom), np.float32)
-    canvas[row[inside], column[inside]] = ink[inside]  # the last, nearest sample stays
-    cover[row[inside], column[inside]] = 1
+    column, row, ink = column[inside], row[inside], ink[inside]
+    colours_out, cover_out = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
+    if not len(row):
+        return colours_out, cover_out
+    # Only the part of the picture that the sheet takes, with room for the filling below.
+    top, left = max(0, int(row.min()) // zoom - 2), max(0, int(column.min()) // zoom - 2)
+    low, right = min(height, int(row.max()) // zoom + 3), min(width, int(column.max()) // zoom + 3)
+    wide = (right - left) * zoom
+    canvas = np.zeros(((low - top) * zoom, wide, 3), np.float32)
+    cover = np.zeros(((low - top) * zoom, wide), np.float32)
+    at = (row - top * zoom) * wide + (column - left * zoom)
+    canvas.reshape(-1, 3)[at] = ink  # the last, nearest sample stays
+    cover.reshape(-1)[at] = 1
     # Close pinholes between samples: fill from the neighbours' mean.
     closed = cv2.morphologyEx(cover, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     mean = cv2.blur(canvas, (5, 5)) / np.maximum(cv2.blur(cover, (5, 5)), 1e-6)[..., None]
     filled = np.where((closed > cover)[..., None], mean, canvas) * closed[..., None]
-    small = (width, height)
-    return (
-        np.asarray(cv2.resize(filled, small, interpolation=cv2.INTER_AREA), np.float32),
-        np.asarray(cv2.resize(closed, small, interpolation=cv2.INTER_AREA), np.float32),
-    )
+    small = (right - left, low - top)
+    colours_out[top:low, left:right] = cv2.resize(filled, small, interpolation=cv2.INTER_AREA)
+    cover_out[top:low, left:right] = cv2.resize(closed, small, interpolation=cv2.INTER_AREA)
+    return colours_out, cover_out
 
 
 def draw_loops(out: Floats, points: Floats, camera: Camera, style: MaskStyle, tone: Floats) -> Floats:
@@ -374,7 +313,7 @@ SURGICAL_COLOURS = (
 
 
 def random_style(rng: np.random.Generator, position: str = "full", patterned: float = 0.4) -> MaskStyle:
-    """Draw a style at random; `patterned` is the share of printed cloth."""
+    """Draw a common style at random; `patterned` is the share of printed cloth. `draw_styles` knows rarer ones."""
     kind = "patterned" if rng.random() < patterned else str(rng.choice(["surgical", "surgical", "cloth", "cup"]))
     colour = tuple(int(c) for c in rng.integers(10, 250, 3))
     if kind == "surgical" or (kind == "cup" and rng.random() < 0.4):
@@ -393,7 +332,7 @@ def random_style(rng: np.random.Generator, position: str = "full", patterned: fl
         position=position,
         colour=(red, green, blue),
         accent=(accent[0], accent[1], accent[2]),
-        pattern=str(rng.choice(PATTERNS)),
+        pattern=str(rng.choice(COMMON_PATTERNS)),
         loops=white if rng.random() < 0.6 else (red, green, blue),
         top=float(rng.normal(0, 0.04)),
         bottom=float(rng.normal(0.0, 0.08)),

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from ml.geometry import OUTSIDE
 from ml.training.crops import MARGIN, SIDE, Faces
 from ml.training.data import DRAWN
-from ml.training.draw_masks import Floats, Image, draw_mask, fit_camera, random_style
-from ml.training.draw_occluders import OCCLUDERS, draw_occluder
+from ml.training.draw_extras import EXTRAS, draw_extra
+from ml.training.draw_masks import Floats, Image, draw_mask, fit_camera
+from ml.training.draw_occluders import HANDS, THIN, THINGS, draw_occluder
+from ml.training.draw_styles import wild_style
 from ml.training.transfer import PLACES, TRANSFER, RealMask, bare_nose, likely, put, skin_around_eyes, take_all
 from ml.types import STATES
 
 # How many of each kind per bare face, on average: from our own brush, and real masks of others.
-BRUSHED = {"full": 0.8, "under_nose": 0.8, "chin": 0.3, "occluder": 0.9}
+BRUSHED = {"full": 0.7, "under_nose": 0.7, "chin": 0.25, "hanging": 0.1, "hand": 0.6, "thing": 0.45, "thin": 0.2}
 MOVED = {"full": 0.8, "under_nose": 1.5, "chin": 0.5}
+SHIELDED, DRESSED = 0.1, 0.1  # bare faces with a clear shield; made ones with glasses, a hat or a shield
 STUDIO = ("celeba_no_mask", "ffhq_no_mask")  # aligned portraits, of which there are too many: half as often
+BEFORE = {"hand": (HANDS, "occluded"), "thing": (THINGS, "occluded"), "thin": (THIN, "no_mask")}
 FACE = SIDE / MARGIN  # pixels of a face's longer side in a cut
 
 
@@ -39,6 +43,13 @@ def _finish(made: Image, crop: Image, pixels: float, rng: np.random.Generator) -
     small = max(24, round(SIDE * min(1.0, pixels / FACE) * float(rng.uniform(0.7, 1.0))))
     blurred = cv2.resize(made, (small, small), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(blurred, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _dress(made: Image, marks: Floats, rng: np.random.Generator) -> Image:
+    """Put glasses, a hat or a shield on some: what hides the eyes must not decide either."""
+    if rng.random() >= DRESSED:
+        return made
+    return draw_extra(made, marks, str(rng.choice(EXTRAS)), int(rng.integers(2**31)))[0]
 
 
 def _rows(faces: Faces, row: int, made: list[tuple[Image, str, str]]) -> Faces:
@@ -67,17 +78,22 @@ def _on_bare(
     for kind, share in BRUSHED.items():
         for _ in range(int(rng.random() + share * often)):
             marks = faces.landmarks[row] + rng.normal(0, 0.6, (5, 2)).astype(np.float32)
-            if kind == "occluder":
-                made, _ = draw_occluder(crop, marks, str(rng.choice(OCCLUDERS)), int(rng.integers(2**31)))
+            if kind in BEFORE:
+                tools, state = BEFORE[kind]
+                made, _ = draw_occluder(crop, marks, str(rng.choice(tools)), int(rng.integers(2**31)))
             else:
-                made, _ = draw_mask(crop, marks, random_style(rng, kind, patterned=0.5))
-            state = {"full": "mask", "occluder": "occluded"}.get(kind, "incorrect")
-            yield _finish(made, crop, pixels, rng), state, DRAWN
+                made, _ = draw_mask(crop, marks, wild_style(rng, kind, patterned=0.5))
+                state = "mask" if kind == "full" else "incorrect"
+            yield _finish(_dress(made, marks, rng), crop, pixels, rng), state, DRAWN
+    if rng.random() < SHIELDED * often:
+        made, _ = draw_extra(crop, faces.landmarks[row], "shield", int(rng.integers(2**31)))
+        yield _finish(made, crop, pixels, rng), "no_mask", DRAWN
     for place in PLACES if masks else ():
         for _ in range(int(rng.random() + MOVED[place] * often)):
             mask = likely(masks, yaw, rng)
             made, _ = put(crop, faces.landmarks[row], mask, place, rng)
             state = "mask" if place == "full" else "incorrect"
+            made = _dress(made, faces.landmarks[row], rng)
             yield _finish(made, crop, min(pixels, mask.size), rng), state, TRANSFER
 
 

@@ -228,8 +228,8 @@ def _lay(
 ) -> tuple[Floats, Floats, Floats]:
     """Lay a texture over a face; return its points, its premultiplied colours and its cover."""
     zoom = 2
-    columns = int(np.clip(camera.scale * (span[1] - span[0]) * zoom * 1.7, 40, 600))
-    rows = int(max(columns, camera.scale * zoom * 2.6) * 0.8)
+    columns = int(np.clip(camera.scale * (span[1] - span[0]) * zoom * 1.4, 40, 600))
+    rows = int(max(columns, camera.scale * zoom * 2.0) * 0.7)
     grid = np.linspace(0, texture.shape[1] - 1, columns)
     top, bottom = (np.interp(grid, np.arange(texture.shape[1]), edge).astype(np.float32) for edge in edges)
     points = surface(np.linspace(*span, columns, dtype=np.float32), _between(top, bottom, rows))

@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 from ml.training.demo_pictures import GPS_IFD, LANDMARKS, PHOTOS, make
-from ml.training.draw_masks import POSITIONS, STYLES, MaskStyle, draw_mask, fit_camera, random_style
-from ml.training.draw_occluders import OCCLUDERS, draw_occluder
+from ml.training.draw_extras import EXTRAS, draw_extra
+from ml.training.draw_masks import LONG, POSITIONS, STYLES, MaskStyle, draw_mask, fit_camera, random_style
+from ml.training.draw_occluders import OCCLUDERS, THIN, draw_occluder
+from ml.training.draw_prints import PATTERNS, print_cloth
+from ml.training.draw_styles import wild_style
 
 NOSE, MOUTH_LEFT, MOUTH_RIGHT = LANDMARKS[2], LANDMARKS[3], LANDMARKS[4]
 MOUTH = (MOUTH_LEFT + MOUTH_RIGHT) / 2
@@ -54,6 +57,60 @@ def test_random_full_masks_always_cover_nose_and_mouth(portrait: np.ndarray) -> 
         assert min(at(cover, NOSE), at(cover, MOUTH)) > 0.9
 
 
+def test_wild_full_masks_always_cover_nose_and_mouth_but_no_eye(portrait: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        _, cover = draw_mask(portrait, LANDMARKS, wild_style(rng))
+        assert min(at(cover, NOSE), at(cover, MOUTH)) > 0.9
+        assert all(at(cover, eye) == 0 for eye in LANDMARKS[:2])
+
+
+def test_wild_masks_under_the_nose_leave_its_tip_bare_and_cover_the_mouth(portrait: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        _, cover = draw_mask(portrait, LANDMARKS, wild_style(rng, "under_nose"))
+        assert at(cover, NOSE) == 0
+        assert at(cover, MOUTH) > 0.9
+
+
+def test_a_mask_that_hangs_from_an_ear_leaves_nose_and_mouth_bare(portrait: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        _, cover = draw_mask(portrait, LANDMARKS, wild_style(rng, "hanging"))
+        assert max(at(cover, NOSE), at(cover, MOUTH)) == 0
+        assert cover.max() == 1
+
+
+def test_a_scarf_that_covers_the_chin_alone_is_never_called_a_mask(portrait: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    assert not {wild_style(rng, "chin").kind for _ in range(80)} & set(LONG)
+    assert {wild_style(rng).kind for _ in range(200)} == set(STYLES)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_is_printed_in_more_than_one_colour(pattern: str) -> None:
+    cloth = print_cloth(pattern, (20, 40, 160), (240, 240, 90), np.random.default_rng(1), (80, 100))
+    assert cloth.shape == (80, 100, 3)
+    assert cloth.std(axis=(0, 1)).max() > 5
+
+
+@pytest.mark.parametrize("kind", THIN)
+def test_a_thin_thing_leaves_the_mouth_in_view(portrait: np.ndarray, kind: str) -> None:
+    for seed in range(10):
+        drawn, cover = draw_occluder(portrait, LANDMARKS, kind, seed)
+        x, y = np.round(MOUTH).astype(int)
+        assert cover[y - 5 : y + 6, x - 14 : x + 15].mean() < 0.4
+        assert not np.array_equal(drawn, portrait)
+
+
+@pytest.mark.parametrize("kind", EXTRAS)
+def test_an_extra_leaves_nose_and_mouth_in_view(portrait: np.ndarray, kind: str) -> None:
+    for seed in range(5):
+        drawn, cover = draw_extra(portrait, LANDMARKS, kind, seed)
+        assert max(at(cover, NOSE), at(cover, MOUTH)) < 0.8 if kind == "shield" else at(cover, NOSE) < 0.1
+        assert not np.array_equal(drawn, portrait)
+
+
 @pytest.mark.parametrize("kind", OCCLUDERS)
 def test_an_occluder_hides_the_mouth(portrait: np.ndarray, kind: str) -> None:
     _, cover = draw_occluder(portrait, LANDMARKS, kind, seed=1)
@@ -85,6 +142,10 @@ def test_an_unknown_kind_or_position_is_refused(portrait: np.ndarray) -> None:
         draw_mask(portrait, LANDMARKS, MaskStyle(position="ear"))
     with pytest.raises(ValueError, match="unknown occluder"):
         draw_occluder(portrait, LANDMARKS, "pipe")
+    with pytest.raises(ValueError, match="unknown extra"):
+        draw_extra(portrait, LANDMARKS, "crown")
+    with pytest.raises(ValueError, match="unknown pattern"):
+        print_cloth("maps", (0, 0, 0), (9, 9, 9), np.random.default_rng(0), (9, 9))
     assert "under_nose" in POSITIONS
 
 
