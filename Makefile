@@ -39,8 +39,8 @@ lint: .venv/.dev .venv/.weights ## style, types, import rules, migrations, deplo
 	@MASK_SOCIAL_SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	MASK_SOCIAL_ALLOWED_HOSTS=masks.example.org $(PY) manage.py check --deploy --fail-level WARNING
 
-bench: .venv/.dev .venv/.weights ## measure the detector
-	$(PY) -m ml.bench $(ARGS)
+bench: .venv/.weights ## measure ours beside other detectors; with your own pictures: make bench PHOTOS=folder
+	$(PY) -m ml.bench $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 train: .venv/.train .venv/.weights ## train the classifier anew; options: make train ARGS="--help"
 	$(PY) -m ml.training.train_classifier $(ARGS)

@@ -24,6 +24,8 @@ GRAPHS = (
     ("RFB-640", "rfb", "rfb640"),
 )
 PEERS = ("yunet", "rfb640", *(package.name for package in PACKAGES))
+# Of a log file, which has no width of its own.
+_WIDTH = 120
 _REFUSED = 2
 _INTERRUPTED = 130
 
@@ -34,11 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Workers run in the checkout's own folder.
     weights, peers = options.weights.resolve(), options.peers.resolve()
     errors, out = Console(stderr=True), Console()
+    if not out.is_terminal:
+        out.width = _WIDTH
     # Before anything of ours makes it busy.
     here = machine.describe()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        photos = load(options.photos)
+        photos = load(options.photos, max(options.sizes))
         contenders, absent = gather(weights, peers, options.beside, errors)
         plan = suite.Plan(contenders, weights, options.sizes, options.rounds, options.starts, options.seconds)
         progress = Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)

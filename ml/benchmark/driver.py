@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class Contender:
 class Worker:
     """Hold one contender's process; a context manager, at whose end the process ends too."""
 
-    def __init__(self, contender: Contender, *, core: int | None = None) -> None:
+    def __init__(self, contender: Contender, *, core: int | None = None, patience_seconds: float = 600) -> None:
+        self._patience_seconds = patience_seconds
         self.name = contender.name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process is
         command = [*contender.command, *([] if core is None else ["--core", str(core)])]
@@ -82,10 +84,21 @@ class Worker:
         self.close()
 
     def receive(self) -> dict[str, Any]:
-        """Return the next answer; the first of all says what was loaded. Raises ContenderError if it has ended."""
-        line = self._answers.readline()
+        """Return the next answer; the first of all says what was loaded.
+
+        Raises ContenderError if the process has ended, or has to be ended for it does not answer.
+        """
+        watchdog = threading.Timer(self._patience_seconds, self._process.kill)
+        asked = time.perf_counter()
+        watchdog.start()
+        try:
+            line = self._answers.readline()
+        finally:
+            watchdog.cancel()
         if not line:
-            raise ContenderError(f"{self.name}: {self._last_words()}")
+            silent = time.perf_counter() - asked > self._patience_seconds
+            why = f"gave no answer for {self._patience_seconds:g} s" if silent else self._last_words()
+            raise ContenderError(f"{self.name}: {why}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

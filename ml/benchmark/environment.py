@@ -10,6 +10,7 @@ from pathlib import Path
 BASE = Path(__file__).resolve().parents[2]
 LOCK = BASE / "requirements-bench.lock"
 ENVIRONMENT = BASE / "var" / "bench" / "venv"
+_QUIETLY = ("--quiet", "--no-input", "--disable-pip-version-check", "--retries", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +54,10 @@ def install(
     say(f"Installing {package.name} into {environment} (a minute or two) ...")
     if not python.exists():
         _call([sys.executable, "-m", "venv", str(environment)])
-    pip = [
-        str(python),
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--quiet",
-        "--retries",
-        "1",
-        "install",
-    ]
-    _call([*pip, "--constraint", str(lock), *package.wanted])
+    pip = [str(python), "-m", "pip", "install", *_QUIETLY, "--constraint", str(lock)]
+    _call([*pip, *package.wanted])
     if package.alone:
-        _call([*pip, "--no-deps", "--constraint", str(lock), *package.alone])
+        _call([*pip, "--no-deps", *package.alone])
     stamp.write_text(due)
     return python
 

@@ -15,6 +15,7 @@ from ml.images import decode
 from ml.types import ImageError
 
 DEMO_PHOTOS = BASE / "mask_social" / "demo" / "photos"
+PORTRAIT = DEMO_PHOTOS / "portrait.jpg"
 CROWD = "drawn crowd"
 # The demonstration's portraits are one photograph: head and shoulders lie here in each.
 _HEAD = (slice(0, 250), slice(105, 350))
@@ -32,20 +33,24 @@ class Photo:
     pixels: Pixels
 
 
-def load(folder: Path) -> list[Photo]:
-    """Read the photographs of a folder, and draw a crowd to go with them.
+def load(folder: Path, long_side: int) -> list[Photo]:
+    """Read the photographs of a folder, and draw a crowd to go with them; keep none larger than `long_side`.
 
     Raises FileNotFoundError if there is none.
     """
     photos = []
     for found in find_files([folder]):
         try:
-            photos.append(Photo(str(found.name), decode(found.path)))
+            photos.append(_reduced(Photo(str(found.name), decode(found.path)), long_side))
         except ImageError:
             continue
     if not photos:
         raise FileNotFoundError(f"no photo in {folder}")
-    return [*photos, Photo(CROWD, draw_crowd())]
+    return [*photos, _reduced(Photo(CROWD, draw_crowd()), long_side)]
+
+
+def _reduced(photo: Photo, long_side: int) -> Photo:
+    return Photo(photo.name, scaled(photo, min(long_side, max(photo.pixels.shape[:2]))))
 
 
 def scaled(photo: Photo, long_side: int) -> Pixels:
@@ -75,7 +80,7 @@ def draw_crowd(seed: int = 5) -> Pixels:
 
 def write_large_jpeg(path: Path, seed: int = 5) -> None:
     """Write the demonstration's portrait at 4000 by 3000 pixels, with the noise of a sensor, for its weight's sake."""
-    portrait = decode(DEMO_PHOTOS / "portrait.jpg")
+    portrait = decode(PORTRAIT)
     part = portrait[: portrait.shape[1] * 3 // 4]
     large = cv2.resize(part, _LARGE, interpolation=cv2.INTER_CUBIC).astype(np.float32)
     large += np.random.default_rng(seed).normal(0, 5, large.shape[:2])[..., None].astype(np.float32)
@@ -84,8 +89,9 @@ def write_large_jpeg(path: Path, seed: int = 5) -> None:
 
 
 def write_arrays(photos: Sequence[Photo], long_side: int, folder: Path) -> list[Path]:
-    """Write the photographs at one size as .npy files for the workers; return where."""
-    paths = [folder / f"{long_side}-{number}.npy" for number in range(len(photos))]
+    """Write the photographs at one size as .npy files for the workers, in a folder of their own; return where."""
+    folder.mkdir(parents=True)
+    paths = [folder / f"{number}.npy" for number in range(len(photos))]
     for photo, path in zip(photos, paths, strict=True):
         np.save(path, scaled(photo, long_side))
     return paths

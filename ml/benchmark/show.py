@@ -68,6 +68,7 @@ def _starts(report: Report) -> Table:
 
 def _table(title: str, *columns: str) -> Table:
     table = Table("detector", *columns, title=title, title_justify="left")
+    table.columns[0].no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     return table

@@ -12,7 +12,7 @@ from ml.benchmark import measure
 from ml.benchmark.driver import Contender, ContenderError
 from ml.benchmark.machine import Machine
 from ml.benchmark.measure import Agreement, Detection, Start, Throughput
-from ml.benchmark.photos import DEMO_PHOTOS, Photo, write_arrays, write_large_jpeg
+from ml.benchmark.photos import PORTRAIT, Photo, write_arrays, write_large_jpeg
 from ml.images import decode
 from ml.session import CUDA, cuda_runs
 
@@ -76,10 +76,11 @@ def run(plan: Plan, photos: Sequence[Photo], machine: Machine, scratch: Path, pr
     """Measure everything. Raises ContenderError if ours, the first contender, cannot run."""
     report = Report(machine, len(photos), plan)
     ours = plan.contenders[0]
-    arrays = {size: write_arrays(photos, size, scratch) for size in plan.sizes}
+    arrays = {size: write_arrays(photos, size, scratch / str(size)) for size in plan.sizes}
     smallest = arrays[min(plan.sizes)]
+    portrait = write_arrays([Photo("portrait", decode(PORTRAIT))], min(plan.sizes), scratch / "first")[0]
     with _step(progress, "starting", (plan.starts + 1) * len(plan.contenders)) as advance:
-        report.starts, report.about, failed = measure.start_up(plan.contenders, smallest[0], plan.starts, advance)
+        report.starts, report.about, failed = measure.start_up(plan.contenders, portrait, plan.starts, advance)
     report.left_out.update(failed)
     if ours.name in failed:
         raise ContenderError(failed[ours.name])
@@ -131,7 +132,7 @@ def _work_together(report: Report, photos: Sequence[Path]) -> None:
 def _classify(report: Report, scratch: Path) -> None:
     """Classify eight faces at a time, cutting them out included."""
     source = scratch / "faces.npz"
-    np.savez(source, image=decode(DEMO_PHOTOS / "portrait.jpg"), boxes=_FACE + _STEPS)
+    np.savez(source, image=decode(PORTRAIT), boxes=_FACE + _STEPS)
     contender = Contender.of("classifier", "classifier", weights=report.plan.weights)
     median_ms, _ = measure.repeated(contender, source, 4 * report.plan.rounds)
     report.classification_ms = median_ms / _FACES
