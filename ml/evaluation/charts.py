@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, as on the photos: the states stay apart for colour-blind eyes.
 _COLOURS = {"mask": "#009e73", "no_mask": "#d55e00", "incorrect": "#e69f00", "occluded": "#56b4e9"}
+# A curve of fewer faces would be a staircase.
+_FEW = 10
 _DARK, _LIGHT = "#0072b2", "#bbbbbb"
 
 
@@ -63,7 +65,9 @@ def _recall_and_strays(part: str, detection: Detection, threshold: float) -> Fig
     figure, (axes,) = _figure(7, 5)
     strays = [point.strays_per_photo for point in detection.curve]
     axes.plot(strays, [point.recall for point in detection.curve], color="black", label="all")
-    for state in detection.recall_by_state:
+    for state, estimate in detection.recall_by_state.items():
+        if estimate.n < _FEW:
+            continue
         recall = [point.recall_by_state[state] for point in detection.curve]
         axes.plot(strays, recall, color=_COLOURS[state], label=state)
     if detection.strays_per_photo.value is not None and detection.recall.value is not None:
@@ -153,6 +157,7 @@ def _slices(results: Sequence[SliceResult]) -> Figure:
             _whisker(one, y, getattr(group, name))
         one.set_yticks(range(len(rows)), [label for label, _ in rows] if one is axes[0] else [""] * len(rows))
         one.set(ylim=(-0.6, len(rows) - 0.4), title=title)
+        one.margins(x=0.12)
         one.grid(alpha=0.3, axis="x")
     return figure
 

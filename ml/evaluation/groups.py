@@ -99,13 +99,13 @@ def slices(cases: Sequence[Case], photos: int, resampler: Resampler) -> list[Sli
         members: dict[str | None, list[Case]] = {}
         for case in of:
             members.setdefault(by.group(measure(case)), []).append(case)
-        groups = tuple(_group(name, members[name], photos, resampler) for name in by.groups if name in members)
+        groups = tuple(_group(by, name, members[name], photos, resampler) for name in by.groups if name in members)
         results.append(SliceResult(by, groups, len(members.get(None, []))))
     return results
 
 
-def _group(name: str, cases: Sequence[Case], photos: int, resampler: Resampler) -> Group:
-    boxed = [case for case in cases if case.boxed]
+def _group(by: Slice, name: str, cases: Sequence[Case], photos: int, resampler: Resampler) -> Group:
+    boxed = [case for case in cases if case.boxed and not by.of_found]
     found = [case for case in cases if case.seen is not None]
     masks = [case for case in found if case.state == _MASK]
     others = [case for case in found if case.state != _MASK]

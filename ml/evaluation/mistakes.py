@@ -117,4 +117,8 @@ def _sure(case: Case) -> float:
 
 def _confusion(case: Case) -> str:
     said = "" if case.said is None else STATES[case.said]
-    return f"{STATES[case.state][:6]}>{said[:6]} {_sure(case):.2f}"
+    return f"{_short(STATES[case.state])}>{_short(said)} {_sure(case):.2f}"
+
+
+def _short(state: str) -> str:
+    return state if state in ("mask", "no_mask") else state[:6]

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from ml.analyzer import _LONG_SIDE as LONG_SIDE
 from ml.commands import as_json, from_json
 from ml.evaluation.index import LabelledPhoto
 from ml.evaluation.traits import Traits, measure, yaw_of
 from ml.geometry import Octaves
-from ml.images import decode
+from ml.images import ReducedPhoto, decode_reduced
 from ml.manifest import DetectorManifest
 from ml.types import Box, FaceReading, ImageError
 
@@ -73,12 +76,13 @@ class Looking:
 
         def look(photo: LabelledPhoto) -> Observation:
             try:
-                octaves = Octaves(decode(photo.path))
+                copy = decode_reduced(photo.path, LONG_SIDE)
             except ImageError as error:
                 return Observation(photo, (), (None,) * len(photo.faces), str(error))
+            octaves = Octaves(copy.pixels)
             found = detector.detect(octaves)
             seen = []
-            rows = zip(found.boxes, found.scores, classifier.classify(octaves, found.boxes), strict=True)
+            rows = zip(copy.to_photo(found.boxes), found.scores, classifier.classify(octaves, found.boxes), strict=True)
             for (box, score, chances), landmarks in zip(rows, found.landmarks, strict=True):
                 probabilities = {state: float(chance) for state, chance in zip(states, chances, strict=True)}
                 face = FaceReading(Box(*map(float, box)), float(score), probabilities)
@@ -86,7 +90,7 @@ class Looking:
                 rounded = from_json(as_json(face))
                 seen.append((_area(face), Seen(rounded, float(score) > last.threshold, yaw_of(landmarks))))
             seen.sort(key=lambda pair: pair[0], reverse=True)
-            return _observed(photo, octaves, [one for _, one in seen])
+            return _observed(photo, copy, octaves, [one for _, one in seen])
 
         return look
 
@@ -115,17 +119,18 @@ def name_of(path: Path) -> str:
 def _remember(found: Mapping[str, Sequence[FaceReading]], photo: LabelledPhoto) -> Observation:
     seen = [Seen(face, True, None) for face in found.get(name_of(photo.path), ())]
     try:
-        octaves = Octaves(decode(photo.path))
+        copy = decode_reduced(photo.path, LONG_SIDE)
     except ImageError as error:
         return Observation(photo, tuple(seen), (None,) * len(photo.faces), str(error))
-    return _observed(photo, octaves, seen)
+    return _observed(photo, copy, Octaves(copy.pixels), seen)
 
 
-def _observed(photo: LabelledPhoto, octaves: Octaves, seen: Sequence[Seen]) -> Observation:
+def _observed(photo: LabelledPhoto, copy: ReducedPhoto, octaves: Octaves, seen: Sequence[Seen]) -> Observation:
     boxes = [face.xyxy for face in photo.faces]
     if not photo.is_scene:
         boxes = [corners(one.face) for one in seen if one.returned][:1]
-    return Observation(photo, tuple(seen), tuple(measure(octaves, boxes)))
+    on_copy = (np.array(boxes).reshape(-1, 4) - [copy.left, copy.top, copy.left, copy.top]) / copy.factor
+    return Observation(photo, tuple(seen), tuple(measure(octaves, on_copy)))
 
 
 def corners(face: FaceReading) -> tuple[float, float, float, float]:

@@ -46,6 +46,8 @@ class Slice:
     groups: tuple[str, ...]
     bounds: tuple[float, ...]
     note: str
+    #: The measure is known of found faces only, so that of these all are found.
+    of_found: bool = False
 
     def group(self, measure: float | None) -> str | None:
         """Name the group of a measure; None for what could not be measured."""
@@ -72,6 +74,7 @@ YAW = Slice(
     ("frontal", "half turned", "side view"),
     (20.0, 45.0),
     "degrees from frontal, estimated from the detector's landmarks; only for found faces",
+    of_found=True,
 )
 SKIN = Slice(
     "skin tone",

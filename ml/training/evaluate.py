@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.classifier import softmax
+from ml.evaluation.mistakes import contact_sheet
+from ml.evaluation.stats import calibration_error, confusion_of, macro_f1
 from ml.manifest import WEIGHTS, ClassifierManifest
 from ml.session import make_session
 from ml.training.augment import plain
@@ -33,25 +35,6 @@ def run_onnx(path: Path, crops: NDArray[np.uint8], batch: int = 64) -> NDArray[n
     return np.concatenate(parts)
 
 
-def calibration_error(chances: NDArray[np.float64], states: NDArray[np.int64], bins: int = 10) -> float:
-    """Return the mean gap between how sure the net is and how often it is right, weighted by faces."""
-    if not len(states):
-        return 0.0
-    sure, right = chances.max(axis=1), chances.argmax(axis=1) == states
-    bin_of = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [abs(sure[bin_of == b].mean() - right[bin_of == b].mean()) * (bin_of == b).sum() for b in np.unique(bin_of)]
-    return round(float(sum(gaps) / len(states)), 4)
-
-
-def macro_f1(said: NDArray[np.int64], states: NDArray[np.int64]) -> float:
-    """Return the mean F1 of mask, no_mask and incorrect."""
-    values = []
-    for state in range(3):
-        hits = int(((said == state) & (states == state)).sum())
-        values.append(2 * hits / max(1, int((said == state).sum()) + int((states == state).sum())))
-    return round(float(np.mean(values)), 4)
-
-
 def summary(faces: Faces, chances: NDArray[np.float64]) -> dict[str, Any]:
     """Return the numbers that matter, each on the faces it is about."""
     said = np.asarray(chances.argmax(axis=1), np.int64)
@@ -67,7 +50,7 @@ def summary(faces: Faces, chances: NDArray[np.float64]) -> dict[str, Any]:
     both = None if mask_seen is None or bare_as_mask is None else round((mask_seen + 1 - bare_as_mask) / 2, 4)
     return {
         "faces": len(faces),
-        "boxed_macro_f1": macro_f1(said[boxed], faces.states[boxed]),
+        "boxed_macro_f1": round(float(macro_f1(confusion_of(said[boxed], faces.states[boxed], len(STATES)))), 4),
         "boxed_recall": {s: share(boxed & truth(s), s) for s in STATES[:3]},
         "boxed_binary_balanced": both,
         "boxed_incorrect_called_mask": share(boxed & truth("incorrect"), "mask"),
@@ -89,21 +72,6 @@ def table(faces: Faces, chances: NDArray[np.float64]) -> str:
                 shares = " | ".join(f"{(said[of] == other).mean():.3f}" for other in range(len(STATES)))
                 lines.append(f"| {part} | {name} | {of.sum()} | {shares} |")
     return "\n".join(lines)
-
-
-def contact_sheet(crops: NDArray[np.uint8], captions: list[str], columns: int = 12) -> NDArray[np.uint8]:
-    """Return crops (N,S,S,3) in rows with their captions beneath, uint8 RGB."""
-    tiles = []
-    for crop, caption in zip(crops, captions, strict=True):
-        tile = cv2.copyMakeBorder(crop, 0, 14, 0, 2, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        spot = (1, crop.shape[0] + 10)
-        tiles.append(cv2.putText(tile, caption, spot, cv2.FONT_HERSHEY_PLAIN, 0.7, (255, 255, 255), 1))
-    if not tiles:
-        return np.zeros((16, 16, 3), np.uint8)
-    while len(tiles) % columns:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    return np.vstack(rows).astype(np.uint8)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.evaluation.stats import calibration_error
 from ml.manifest import CLASSIFIER, WEIGHTS
-from ml.training.evaluate import calibration_error, run_onnx, summary
+from ml.training.evaluate import run_onnx, summary
 from ml.training.pool import Pool, add_arguments, say
 from ml.types import STATES
 
