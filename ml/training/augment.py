@@ -44,16 +44,33 @@ def varied(
     turn = np.deg2rad(angle)
     flip = -1.0 if rng.random() < 0.5 else 1.0
     stretch = float(np.exp(rng.normal(0, 0.04)))
+    shear = float(rng.normal(0, 0.06))
     linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * zoom
-    linear = linear @ np.diag([flip * stretch, 1 / stretch])
+    linear = linear @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([flip * stretch, 1 / stretch])
     offset = size / 2 - linear @ (np.array([x, y]) + shift)
-    image = _warp(crop, np.hstack([linear, offset[:, None]]).astype(np.float32), size)
+    step = np.hstack([linear, offset[:, None]])
+    image = _tilt(crop, step, size, rng) if rng.random() < 0.25 else _warp(crop, step.astype(np.float32), size)
     _edge(image, rng)
     image = _light(image, rng)
     image = _worsen(image, size / margin, pixels, rng)
     if rng.random() < 0.15:
         _cover_forehead(image, rng)
+    if rng.random() < 0.08:
+        _cover_side(image, rng)
     return image
+
+
+def _tilt(crop: Image, step: NDArray[np.float64], size: int, rng: np.random.Generator) -> Image:
+    """Cut as `_warp` does, seen a little from one side, above or below."""
+    middle = np.array([[1, 0, -size / 2], [0, 1, -size / 2], [0, 0, 1]])
+    lean = np.eye(3)
+    lean[2, :2] = np.clip(rng.normal(0, 0.16, 2), -0.35, 0.35) / size
+    # Pixel centres, as in `_warp`.
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    whole = np.linalg.inv(half) @ np.linalg.inv(middle) @ lean @ middle @ np.vstack([step, [0, 0, 1]]) @ half
+    return np.asarray(
+        cv2.warpPerspective(crop, whole, (size, size), flags=cv2.INTER_LINEAR, borderValue=(OUTSIDE,) * 3), np.uint8
+    )
 
 
 def _edge(image: Image, rng: np.random.Generator) -> None:
@@ -81,7 +98,8 @@ def _light(image: Image, rng: np.random.Generator) -> Image:
     ramp = np.arange(256, dtype=np.float32) / 255
     ramp = np.power(ramp, float(np.exp(rng.normal(0, 0.2)))) * float(np.exp(rng.normal(0, 0.1)))
     ramp = (ramp - 0.5) * float(np.exp(rng.normal(0, 0.13))) + 0.5 + float(rng.normal(0, 0.05))
-    tint = np.exp(rng.normal(0, 0.05, 3))
+    warm = float(rng.normal(0, 0.09))  # from a cloudy sky to a bulb
+    tint = np.exp(rng.normal(0, 0.04, 3) + np.array([warm, 0.0, -warm]))
     table = np.clip(ramp[:, None] * tint[None, :] * 255, 0, 255).astype(np.uint8)
     image = np.asarray(cv2.LUT(image, table.reshape(256, 1, 3)), np.uint8)
     if rng.random() < 0.5:
@@ -105,6 +123,8 @@ def _worsen(image: Image, face: float, pixels: float, rng: np.random.Generator) 
             image = np.asarray(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), np.uint8)
     if rng.random() < 0.12:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6))), np.uint8)
+    elif rng.random() < 0.1:
+        image = _smear(image, rng)
     if rng.random() < 0.1:
         grain = rng.normal(0, float(rng.uniform(3, 14)), image.shape)
         image = np.clip(image + grain, 0, 255).astype(np.uint8)
@@ -114,6 +134,30 @@ def _worsen(image: Image, face: float, pixels: float, rng: np.random.Generator) 
     if image.shape[0] != size:
         image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
+
+
+def _smear(image: Image, rng: np.random.Generator) -> Image:
+    """Blur along a line, as a moving head or hand does."""
+    length = int(rng.integers(3, max(4, image.shape[0] // 13)))
+    kernel = np.zeros((length, length), np.float32)
+    angle = float(rng.uniform(0, np.pi))
+    reach = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2
+    start, end = ((length - 1) / 2 + way * reach for way in (-1, 1))
+    cv2.line(kernel, start.round().astype(int).tolist(), end.round().astype(int).tolist(), 1.0)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _cover_side(image: Image, rng: np.random.Generator) -> None:
+    """Hide a strip at the left or right edge, in place, with another part of the picture or one colour."""
+    size = image.shape[0]
+    wide, tall = int(size * rng.uniform(0.06, 0.2)), int(size * rng.uniform(0.3, 0.9))
+    top = int(rng.integers(0, size - tall))
+    left = 0 if rng.random() < 0.5 else size - wide
+    if rng.random() < 0.5:
+        away = int(rng.integers(0, size - tall))
+        image[top : top + tall, left : left + wide] = image[away : away + tall, size - left - wide : size - left].copy()
+    else:
+        image[top : top + tall, left : left + wide] = rng.integers(0, 256, 3)
 
 
 def _cover_forehead(image: Image, rng: np.random.Generator) -> None:
