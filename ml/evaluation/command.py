@@ -127,7 +127,7 @@ def _about(task: Task, looking: Looking | Remembering, observations: Sequence[Ob
         missing = sum(name_of(photo.path) not in looking.found for photo in photos)
         return about | {
             "detector_floor": looking.threshold,
-            "predictions": str(task.predictions),
+            "predictions": task.predictions.name if task.predictions else "",
             "photos_not_predicted": missing,
         }
     detector, classifier = DetectorManifest.load(task.weights), ClassifierManifest.load(task.weights)

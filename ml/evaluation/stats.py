@@ -87,7 +87,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     share = hits / n
     middle = (share + z / (2 * n)) / (1 + z / n)
     half = math.sqrt(z * (share * (1 - share) / n + z / (4 * n * n))) / (1 + z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return (middle - half if hits else 0.0), (middle + half if hits < n else 1.0)
 
 
 def macro_f1(confusion: ArrayLike, states: int = 3) -> Values:
