@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,22 +14,20 @@ import numpy as np
 from ml.manifest import WEIGHTS, DetectorManifest
 from ml.training.crops import MARGIN, SIDE, Faces, cut_pool, pack, read_index
 from ml.training.data import selfie_files, split, twin_groups
+from ml.training.progress import say as say
+from ml.training.progress import track
 from ml.training.synthesis import synthesize
 from ml.types import WeightsError
 
 WORK = Path("var/training")
 TEACHER = Path("peers/yunet_2026may.onnx")  # beside the data folder
-
-
-def say(text: str) -> None:
-    """Print a line at once, also into a file."""
-    print(text, flush=True)  # noqa: T201 - the commands of training speak through this
+DRAWING = ("synthesis.py", "draw_masks.py", "draw_occluders.py", "transfer.py")  # what they drew before is stale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the photographs, the teacher and the cuts are."""
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with index.csv")
-    parser.add_argument("--teacher", type=Path, help="YuNet's weights (default: peers/ beside the data)")
+    parser.add_argument("--yunet", type=Path, help="YuNet's weights (default: peers/ beside the data)")
     parser.add_argument("--work", type=Path, default=WORK, help="cuts and checkpoints (default: var/training)")
 
 
@@ -45,14 +43,14 @@ class Pool:
     @classmethod
     def of(cls, options: argparse.Namespace) -> Pool:
         """Read what `add_arguments` added."""
-        return cls(options.data, options.teacher or options.data.parent / TEACHER, options.work)
+        return cls(options.data, options.yunet or options.data.parent / TEACHER, options.work)
 
     def problem(self, *, needs_torch: bool) -> str | None:
         """Return a sentence about what is missing to work with it, or nothing."""
         if not (self.data / "index.csv").is_file():
             return f"There are no training photographs: {self.data / 'index.csv'} is not there (see --data)."
         if not self.teacher.is_file():
-            return f"The detector that finds faces in unboxed photographs is not there: {self.teacher} (see --teacher)."
+            return f"The detector that finds faces in unboxed photographs is not there: {self.teacher} (see --yunet)."
         if needs_torch and find_spec("torch") is None:
             return "Training needs torch, which is not installed: pip install -e '.[train]'"
         try:
@@ -82,39 +80,35 @@ class Pool:
         faces = self.faces()
         return faces.pick(faces.splits == name)
 
-    def to_learn_and_tune(self, *, drawn: bool = True) -> tuple[Faces, Faces]:
-        """Return the faces to learn from, drawn ones if wanted, and to tune on; none is a twin of a `val` face."""
+    def to_learn_and_tune(self, *, drawn: bool = True, held_out: Collection[str] | None = None) -> tuple[Faces, Faces]:
+        """Return the faces to learn from, drawn ones if wanted, and to tune on; none is a twin of a `val` face.
+
+        held_out: the files to tune on, where an earlier run has chosen them.
+        """
         faces = self.faces()
         parts = split(faces, twin_groups(faces))
         selfies = np.isin(faces.files, np.array(sorted(selfie_files(self.data))))
-        learn = faces.pick(parts.train[~selfies[parts.train]])
-        dev = faces.pick(parts.dev[~selfies[parts.dev]])
+        usable = np.setdiff1d(np.concatenate([parts.train, parts.dev]), np.flatnonzero(selfies))
+        tuned = np.isin(usable, parts.dev) if held_out is None else np.isin(faces.files[usable], sorted(held_out))
+        learn, dev = faces.pick(usable[~tuned]), faces.pick(usable[tuned])
         say(f"faces: {len(learn)} to learn from, {len(dev)} to tune on")
         if not drawn:
             return learn, dev
-        more = self._drawn(faces)
-        # A drawn version of a face held out would tell of that face.
-        more = more.pick(np.isin(more.files, np.unique(learn.files)))
+        # From these only: a drawn version of a face held out, or its mask on another face, would tell of it.
+        more = self._drawn(learn)
         say(f"drawn: {len(more)}")
         return Faces.join([learn, more]), dev
 
     def _cut(self) -> Faces:
-        rows, started = [], time.monotonic()
         photos = read_index(self.data)
-        for number, found in enumerate(cut_pool(self.data, self.teacher, photos, self.weights), 1):
-            rows += found
-            if number % 500 == 0 or number == len(photos):
-                spent = time.monotonic() - started
-                say(f"cutting faces: {number}/{len(photos)} photos, {len(rows)} faces, {spent:.0f} s")
-        return pack(rows)
+        cuts = track(cut_pool(self.data, self.teacher, photos, self.weights), "cutting faces", len(photos))
+        return pack([row for found in cuts for row in found])
 
-    def _drawn(self, faces: Faces) -> Faces:
-        cache = self.cache("drawn")
+    def _drawn(self, learn: Faces) -> Faces:
+        digest = hashlib.sha256(learn.hashes.tobytes())
+        for name in DRAWING:
+            digest.update((Path(__file__).parent / name).read_bytes())
+        cache = self.cache(f"drawn-{digest.hexdigest()[:8]}")
         if not cache.is_file():
-            several = []
-            for number, drawn in enumerate(synthesize(faces), 1):
-                several.append(drawn)
-                if number % 500 == 0:
-                    say(f"drawing masks: {number} faces")
-            Faces.join(several).save(cache)
+            Faces.join(list(track(synthesize(learn), "drawing masks"))).save(cache)
         return Faces.load(cache)

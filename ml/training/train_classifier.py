@@ -6,9 +6,12 @@ import argparse
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from ml.training.data import draw_weights
-from ml.training.pool import Pool, add_arguments, say
+from ml.training.pool import Pool, add_arguments
+from ml.training.progress import say
+from ml.training.schedule import SCHEDULES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +23,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--refine", action="store_true", help="go on from the checkpoint, gently, without doubtful labels"
     )
-    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--fresh", action="store_true", help="begin anew also where this very run can be gone on with")
+    made.add_argument("--schedule", default="cosine", choices=SCHEDULES, help="of the learning rate")
+    made.add_argument("--patience", type=int, default=0, help="end after so many epochs without a better dev log loss")
+    made.add_argument("--teacher", default="", help="checkpoints to learn from as well, separated by commas")
+    made.add_argument("--teacher-share", type=float, default=0.5, help="their part of the loss, 0..1")
+    made.add_argument("--device", default="auto", help="cpu, cuda, or auto: CUDA if there is one")
+    made.add_argument("--workers", type=int, help="processes that vary the pictures (default: 1, with CUDA up to 8)")
+    made.add_argument("--threads", type=int, default=1, help="of the network's own arithmetic on the CPU")
     made.add_argument("--seed", type=int, default=0)
     return made
 
@@ -35,32 +45,42 @@ def main(arguments: list[str] | None = None) -> int:
     import torch
 
     from ml.training import engine
+    from ml.training.device import choose_device, choose_workers
     from ml.training.presets import PRESETS
 
     torch.set_num_threads(options.threads)
-    if options.refine and not (pool.work / "classifier.pt").is_file():
-        say(f"There is nothing to refine in {pool.work}: train without --refine first.")
-        return 2
-    faces, dev = pool.to_learn_and_tune()
-    checkpoint, preset, start = pool.work / "classifier.pt", PRESETS[options.preset], None
+    checkpoint, preset, start, held_out = pool.work / "classifier.pt", PRESETS[options.preset], None, None
     if options.refine:
-        start, preset, _ = engine.load(checkpoint)
-        preset = replace(preset, rate=preset.rate / 2)
-        doubtful = engine.contradicted(start, faces, preset)
+        try:
+            start, preset, notes = engine.load(checkpoint)
+        except FileNotFoundError:
+            say(f"There is nothing to refine in {pool.work}: train without --refine first.")
+            return 2
+        preset, held_out = replace(preset, rate=preset.rate / 2), notes["held_out"]["dev"]
+        checkpoint = pool.work / "refined.pt"
+    faces, dev = pool.to_learn_and_tune(held_out=held_out)
+    device = choose_device(options.device)
+    if start is not None:
+        doubtful = engine.contradicted(start.to(device), faces, preset)
         say(f"left out: {doubtful.sum()} faces that contradict their photo's label")
         faces = faces.pick(~doubtful)
-        checkpoint = pool.work / "refined.pt"
-    engine.train(
-        faces,
-        draw_weights(faces),
-        dev,
-        preset,
-        checkpoint,
-        minutes=options.minutes,
+    plan = engine.Plan(
         seed=options.seed + options.refine,
-        start=start,
-        say=say,
+        minutes=options.minutes,
+        schedule=options.schedule,
+        patience=options.patience,
+        teachers=tuple(Path(name) for name in options.teacher.split(",") if name),
+        teacher_share=options.teacher_share,
+        device=device,
+        workers=choose_workers(device) if options.workers is None else options.workers,
+        fresh=options.fresh,
     )
+    held = {"dev": sorted(set(dev.files.tolist())), "val": sorted(set(pool.of_split("val").files.tolist()))}
+    try:
+        engine.train(faces, draw_weights(faces), dev, preset, checkpoint, plan, start=start, notes={"held_out": held})
+    except (FileNotFoundError, ValueError) as error:  # a teacher that is not there, or sees other squares
+        say(str(error))
+        return 2
     return 0
 
 

@@ -21,8 +21,10 @@ from ml.training.data import draw_weights  # noqa: E402 - the same
 from ml.training.evaluate import run_onnx  # noqa: E402 - the same
 from ml.training.nets import FaceNet  # noqa: E402 - the same
 from ml.training.presets import PRESETS  # noqa: E402 - the same
+from ml.training.schedule import rate_at  # noqa: E402 - the same
 
 TINY = PRESETS["tiny"]
+SHORT = engine.Plan(minutes=0.001)
 
 
 def test_a_tiny_batch_can_be_learnt_by_heart() -> None:
@@ -51,9 +53,9 @@ def test_the_exported_network_says_what_the_trained_one_says(tmp_path: Path) -> 
 def test_a_run_leaves_a_checkpoint_that_loads(tmp_path: Path) -> None:
     faces = make_faces(16)
     said: list[str] = []
-    engine.train(faces, draw_weights(faces), faces, TINY, tmp_path / "net.pt", minutes=0.001, say=said.append)
+    engine.train(faces, draw_weights(faces), faces, TINY, tmp_path / "net.pt", SHORT, say=said.append)
     net, preset, meta = engine.load(tmp_path / "net.pt")
-    assert preset is TINY
+    assert preset == TINY
     assert meta["epoch"] == 1
     assert "epoch 1/2" in said[0]
     assert engine.logits_of(net, engine.plain_crops(faces, preset)).shape == (16, len(STATES))
@@ -76,10 +78,8 @@ def test_export_writes_weights_that_the_run_time_takes(tmp_path: Path, capsys: p
     pool = Pool(tmp_path, tmp_path / "teacher.onnx", tmp_path / "work")
     faces = make_faces()
     faces.save(pool.cache("faces"))
-    engine.train(
-        faces, draw_weights(faces), faces, TINY, pool.work / "classifier.pt", minutes=0.001, say=lambda _: None
-    )
-    options = ["--data", str(tmp_path), "--teacher", str(pool.teacher), "--work", str(pool.work)]
+    engine.train(faces, draw_weights(faces), faces, TINY, pool.work / "classifier.pt", SHORT, say=lambda _: None)
+    options = ["--data", str(tmp_path), "--yunet", str(pool.teacher), "--work", str(pool.work)]
     assert export.main([*options, "--out", str(tmp_path / "out")]) == 0
     assert "parity" in capsys.readouterr().out
     shipped = ClassifierManifest.load(tmp_path / "out")
@@ -91,7 +91,7 @@ def test_export_writes_weights_that_the_run_time_takes(tmp_path: Path, capsys: p
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    rates = [engine.rate_at(progress / 100, 1.0) for progress in range(101)]
+    rates = [rate_at(progress / 100, 1.0) for progress in range(101)]
     assert rates[0] < 0.1
     assert max(rates) == pytest.approx(1, abs=0.01)
     assert rates[-1] == pytest.approx(0)
@@ -110,7 +110,7 @@ def test_without_torch_training_says_which_extra_is_missing(tmp_path: Path) -> N
         code = (
             "import sys; sys.modules['torch'] = None\n"
             f"from ml.training.{module} import main\n"
-            f"raise SystemExit(main(['--data', {str(tmp_path)!r}, '--teacher', {str(tmp_path / 'teacher.onnx')!r}]))"
+            f"raise SystemExit(main(['--data', {str(tmp_path)!r}, '--yunet', {str(tmp_path / 'teacher.onnx')!r}]))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 2, done.stderr

@@ -71,7 +71,7 @@ def test_a_detector_that_was_not_set_up_is_one_clear_sentence(pool: Pool) -> Non
 def test_evaluation_prints_a_table_and_draws_the_wrong_ones(
     pool: Pool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--data", str(pool.data), "--teacher", str(pool.teacher), "--work", str(pool.work)]
+    options = ["--data", str(pool.data), "--yunet", str(pool.teacher), "--work", str(pool.work)]
     pool.cache("faces").replace(replace(pool, weights=WEIGHTS).cache("faces"))
     sheet = tmp_path / "sheets" / "wrong.png"
     assert evaluate.main([*options, "--sheet", str(sheet)]) == 0
