@@ -52,8 +52,8 @@ def install(
     if python.exists() and stamp.exists() and stamp.read_text() == due:
         return python
     say(f"Installing {package.name} into {environment} (a minute or two) ...")
-    if not python.exists():
-        _call([sys.executable, "-m", "venv", str(environment)])
+    # On one that is there already this mends what an interrupted run has left out.
+    _call([sys.executable, "-m", "venv", str(environment)])
     pip = [str(python), "-m", "pip", "install", *_QUIETLY, "--constraint", str(lock)]
     _call([*pip, *package.wanted])
     if package.alone:
