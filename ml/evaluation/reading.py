@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from ml.geometry import Octaves
 from ml.images import ReducedPhoto, decode_reduced
 from ml.manifest import DetectorManifest
 from ml.types import Box, FaceReading, ImageError
+
+if TYPE_CHECKING:
+    from ml.classifier import Classifier
+    from ml.detector import Detections
 
 #: How low the detector's threshold is set, to see what it would find if it were less strict.
 FLOOR = 0.1
@@ -32,10 +37,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Hold what was found on a photograph, the largest face first, and why it could not be read.
+    """Hold what was found on a photograph, and why it could not be read.
 
-    `traits` are those of the labelled faces in their order; of a photograph without boxes, those of the largest face
-    that the detector returns, if there is one. They are None where the photograph could not be read.
+    The faces that the detector as it is returns, the largest first, stand before the others. `traits` are those of the
+    labelled faces in their order; of a photograph without boxes, those of the largest returned face, if there is one.
+    They are None where the photograph could not be read.
     """
 
     photo: LabelledPhoto
@@ -62,17 +68,16 @@ class Looking:
         import cv2
 
         from ml.classifier import Classifier
-        from ml.detector import Detector
+        from ml.detector import Detections, Detector
 
         cv2.setNumThreads(1)
         manifest = DetectorManifest.load(self.weights)
         last = manifest.stages[_LAST_STAGE]
-        # Suppression goes from the best face down: what is found below the threshold changes nothing above it.
         lowered = replace(last, threshold=min(FLOOR, last.threshold))
-        manifest = replace(manifest, stages={**manifest.stages, _LAST_STAGE: lowered})
-        detector = Detector(manifest, providers=self.providers)
+        lenient = replace(manifest, stages={**manifest.stages, _LAST_STAGE: lowered})
+        # Two detectors: what the usual one returns is judged whatever the other one does.
+        detectors = [Detector(one, providers=self.providers) for one in (manifest, lenient)]
         classifier = Classifier(self.weights, providers=self.providers)
-        states = classifier.manifest.states
 
         def look(photo: LabelledPhoto) -> Observation:
             try:
@@ -80,17 +85,12 @@ class Looking:
             except ImageError as error:
                 return Observation(photo, (), (None,) * len(photo.faces), str(error))
             octaves = Octaves(copy.pixels)
-            found = detector.detect(octaves)
-            seen = []
-            rows = zip(copy.to_photo(found.boxes), found.scores, classifier.classify(octaves, found.boxes), strict=True)
-            for (box, score, chances), landmarks in zip(rows, found.landmarks, strict=True):
-                probabilities = {state: float(chance) for state, chance in zip(states, chances, strict=True)}
-                face = FaceReading(Box(*map(float, box)), float(score), probabilities)
-                # Rounded as in the file of predictions, so that both say the same to the last digit.
-                rounded = from_json(as_json(face))
-                seen.append((_area(face), Seen(rounded, float(score) > last.threshold, yaw_of(landmarks))))
-            seen.sort(key=lambda pair: pair[0], reverse=True)
-            return _observed(photo, copy, octaves, [one for _, one in seen])
+            usual, more = (detector.detect(octaves) for detector in detectors)
+            # Suppression goes from the best face down: above its threshold the lenient one finds the same.
+            rows = more.scores <= last.threshold
+            more = Detections(more.boxes[rows], more.scores[rows], more.landmarks[rows])
+            seen = _seen(usual, copy, octaves, classifier, returned=True)
+            return _observed(photo, copy, octaves, seen + _seen(more, copy, octaves, classifier, returned=False))
 
         return look
 
@@ -114,6 +114,19 @@ class Remembering:
 def name_of(path: Path) -> str:
     """Return what names a photograph in a file of predictions: its folder and its own name."""
     return "/".join((path if len(path.parts) > 1 else path.absolute()).parts[-2:])
+
+
+def _seen(
+    found: "Detections", copy: ReducedPhoto, octaves: Octaves, classifier: "Classifier", *, returned: bool
+) -> list[Seen]:
+    """Return found faces, the largest first, as `predict` writes them: so both say the same to the last digit."""
+    states, chances = classifier.manifest.states, classifier.classify(octaves, found.boxes)
+    faces = [
+        FaceReading(Box(*map(float, box)), float(score), dict(zip(states, map(float, row), strict=True)))
+        for box, score, row in zip(copy.to_photo(found.boxes), found.scores, chances, strict=True)
+    ]
+    order = sorted(range(len(faces)), key=lambda i: _area(faces[i]), reverse=True)
+    return [Seen(from_json(as_json(faces[i])), returned, yaw_of(found.landmarks[i])) for i in order]
 
 
 def _remember(found: Mapping[str, Sequence[FaceReading]], photo: LabelledPhoto) -> Observation:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ml.__main__ import main
 from ml.analyzer import Analyzer
@@ -95,6 +95,9 @@ def test_two_processes_say_what_one_says(index: Path, weights: Path, tmp_path: P
 def test_it_judges_the_faces_that_predict_writes(index: Path, weights: Path) -> None:
     analyzer = Analyzer(weights=weights, providers=["CPUExecutionProvider"])
     look = Looking(weights, ("CPUExecutionProvider",)).prepare()
+    with Image.open(index.parent / "crowds" / "crowd.jpg") as crowd:
+        # Small and blurred, so that many faces come close to the threshold.
+        crowd.reduce(3).filter(ImageFilter.GaussianBlur(1)).save(index.parent / "landscape.jpg", quality=60)
     for photo in read_index(index):
         observation = look(photo)
         predicted = [as_json(face) for face in analyzer.analyze(photo.path).faces]
@@ -110,7 +113,7 @@ def test_it_sees_what_a_strict_detector_leaves_out(index: Path, weights: Path, t
     look, usual = (Looking(folder, ("CPUExecutionProvider",)).prepare() for folder in (strict, weights))
     photo = read_index(index)[-1]
     seen = look(photo).seen
-    assert [one.face for one in seen] == [one.face for one in usual(photo).seen]
+    assert {one.face.box for one in usual(photo).seen} <= {one.face.box for one in seen}
     assert {one.returned for one in seen if one.face.score < 0.9998} == {False}
     assert Looking(strict, None).threshold == 0.9999
 
