@@ -19,11 +19,13 @@ from ml.training.transfer import PLACES, TRANSFER, RealMask, bare_nose, likely, 
 from ml.types import STATES
 
 # How many of each kind per bare face, on average: from our own brush, and real masks of others.
-BRUSHED = {"full": 0.7, "under_nose": 0.7, "chin": 0.25, "hanging": 0.1, "hand": 0.6, "thing": 0.45, "thin": 0.2}
-MOVED = {"full": 0.8, "under_nose": 1.5, "chin": 0.5}
+BRUSHED = {"full": 0.8, "under_nose": 0.8, "chin": 0.3, "hanging": 0.1, "hand": 0.9, "thing": 0.7, "thin": 0.25}
+MOVED = {"full": 1.2, "under_nose": 2.2, "chin": 0.9}
 SHIELDED, DRESSED = 0.1, 0.1  # bare faces with a clear shield; made ones with glasses, a hat or a shield
 STUDIO = ("celeba_no_mask", "ffhq_no_mask")  # aligned portraits, of which there are too many: half as often
 BEFORE = {"hand": (HANDS, "occluded"), "thing": (THINGS, "occluded"), "thin": (THIN, "no_mask")}
+NOSES = 2  # at most, per masked face
+FRONTAL = 0.35  # the sideways part of a viewing axis up to which a nose is put on
 FACE = SIDE / MARGIN  # pixels of a face's longer side in a cut
 
 
@@ -35,6 +37,12 @@ def drawable(faces: Faces) -> NDArray[np.int64]:
     fine = ~np.isnan(eyes) & (eyes > 0.12 * FACE) & (drop > 0.2 * FACE) & (drop < 0.8 * FACE)
     bare = (faces.states == STATES.index("no_mask")) & (faces.splits == "train") & (faces.parts != "smoker")
     return np.flatnonzero(fine & bare & (faces.sizes >= 32))
+
+
+def _shows(cover: Floats, crop: Image, scale: float) -> bool:
+    """Tell whether enough of what was put on lies inside the photo, which may end under the mouth."""
+    inside = float((cover * (crop != OUTSIDE).any(axis=2)).sum())
+    return inside > 0.55 * float(cover.sum()) and inside > 0.4 * scale**2
 
 
 def _finish(made: Image, crop: Image, pixels: float, rng: np.random.Generator) -> Image:
@@ -74,24 +82,28 @@ def _on_bare(
     """Yield one bare face with things drawn on it and with real masks."""
     crop, pixels = faces.crops[row], float(faces.sizes[row])
     often = 0.5 if faces.parts[row] in STUDIO else 1.0
-    yaw = float(fit_camera(faces.landmarks[row]).towards[0])
+    camera = fit_camera(faces.landmarks[row])
     for kind, share in BRUSHED.items():
         for _ in range(int(rng.random() + share * often)):
             marks = faces.landmarks[row] + rng.normal(0, 0.6, (5, 2)).astype(np.float32)
             if kind in BEFORE:
                 tools, state = BEFORE[kind]
-                made, _ = draw_occluder(crop, marks, str(rng.choice(tools)), int(rng.integers(2**31)))
+                made, cover = draw_occluder(crop, marks, str(rng.choice(tools)), int(rng.integers(2**31)))
             else:
-                made, _ = draw_mask(crop, marks, wild_style(rng, kind, patterned=0.5))
+                made, cover = draw_mask(crop, marks, wild_style(rng, kind, patterned=0.5))
                 state = "mask" if kind == "full" else "incorrect"
+            if state != "no_mask" and not _shows(cover, crop, camera.scale):
+                continue
             yield _finish(_dress(made, marks, rng), crop, pixels, rng), state, DRAWN
     if rng.random() < SHIELDED * often:
         made, _ = draw_extra(crop, faces.landmarks[row], "shield", int(rng.integers(2**31)))
         yield _finish(made, crop, pixels, rng), "no_mask", DRAWN
     for place in PLACES if masks else ():
         for _ in range(int(rng.random() + MOVED[place] * often)):
-            mask = likely(masks, yaw, rng)
-            made, _ = put(crop, faces.landmarks[row], mask, place, rng)
+            mask = likely(masks, float(camera.towards[0]), rng)
+            made, cover = put(crop, faces.landmarks[row], mask, place, rng)
+            if not _shows(cover, crop, camera.scale):
+                continue
             state = "mask" if place == "full" else "incorrect"
             made = _dress(made, faces.landmarks[row], rng)
             yield _finish(made, crop, min(pixels, mask.size), rng), state, TRANSFER
@@ -127,12 +139,14 @@ class _Noses:
 def _with_nose(
     faces: Faces, row: int, mask: RealMask, noses: _Noses, rng: np.random.Generator
 ) -> Iterator[tuple[Image, str, str]]:
-    """Yield a masked face with another's nose over its mask, where one fits."""
-    crop = faces.crops[row]
+    """Yield a masked face with others' noses over its mask, where some fit."""
+    crop, found = faces.crops[row], 0
     for other, marks, pixels in noses.alike(mask, rng):
         made = bare_nose(crop, faces.landmarks[row], mask, other, marks, rng)
         if made is not None:
             yield _finish(made[0], crop, min(pixels, mask.size), rng), "incorrect", TRANSFER
+            found += 1
+        if found == NOSES:
             return
 
 
@@ -147,6 +161,8 @@ def synthesize(faces: Faces, seed: int = 0) -> Iterator[Faces]:
             yield _rows(faces, int(row), made)
     noses = _Noses(faces, bare)
     for row, mask in masks.items() if len(noses.rows) else ():
+        if abs(mask.yaw) > FRONTAL:
+            continue
         made = list(_with_nose(faces, row, mask, noses, rng))
         if made:
             yield _rows(faces, row, made)

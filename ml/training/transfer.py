@@ -25,8 +25,8 @@ PLACES = ("full", "under_nose", "chin")
 SIDE = 80  # samples of an unwrapped face, each way
 HIGH, LOW = -0.35, 2.35  # heights of its first and last row
 ROWS, COLUMNS = 72, 96  # samples of a mask
-SEAM = 0.10  # how far two skins may differ after their light is made equal, as a share of it
-TIP, NOSTRILS, LIPS = 0.62, 0.76, 1.25  # heights of the nose tip, under the nostrils, and under the mouth
+SEAM = 0.09  # how far two skins may differ after their light is made equal, as a share of it
+TIP, NOSTRILS, LIPS = 0.62, 0.76, 1.15  # heights of the nose tip, under the nostrils, and under the mouth
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _place(mask: RealMask, place: str, rng: np.random.Generator) -> tuple[Floats
     lean = float(rng.normal(0, 0.05)) * u
     if place == "under_nose":
         # Sometimes only the tip shows; the cloth flattens as it leaves the ridge and stays high at the ears.
-        wanted = float(rng.uniform(TIP, NOSTRILS)) if rng.random() < 0.3 else float(rng.uniform(NOSTRILS, 0.95))
+        wanted = float(rng.uniform(TIP, NOSTRILS)) if rng.random() < 0.4 else float(rng.uniform(NOSTRILS, 0.95))
         flat = float(rng.uniform(0.0, 0.5))
         top = wanted + (top - middle) * flat - float(rng.uniform(0.0, 0.25)) * side**2 + lean
         top = np.maximum(top, TIP - 0.3 * np.clip(side / 0.3 - 0.6, 0, 1))
@@ -191,7 +191,7 @@ def _place(mask: RealMask, place: str, rng: np.random.Generator) -> tuple[Floats
     else:
         wanted = float(rng.uniform(LIPS, 1.55))
         top = wanted + (top - middle) * 0.2 - float(rng.uniform(0.0, 0.4)) * side**2 + lean
-        drop = (wanted - middle) * float(rng.uniform(0.15, 0.5))
+        drop = (wanted - middle) * float(rng.uniform(0.15, 0.85))  # bunched, or whole before the neck
     bottom = np.maximum(bottom + drop * (1 - 0.5 * side), top + (0.35 if place == "chin" else 0.45))
     return np.asarray(top, np.float32), np.asarray(bottom, np.float32)
 
@@ -274,11 +274,11 @@ def bare_nose(
     cover of what was put on, float32 HxW in 0..1; nothing where the two faces would not meet without a seam.
     """
     camera, bare = fit_camera(landmarks), fit_camera(other_landmarks)
-    half = float(rng.uniform(0.3, 0.6))
+    half = float(rng.uniform(0.38, 0.65))
     u = np.linspace(-half, half, COLUMNS, dtype=np.float32)
     edge = np.interp(u, np.linspace(*mask.span, COLUMNS), mask.top).astype(np.float32)
     middle = float(edge[COLUMNS // 2])
-    wanted = float(rng.uniform(0.70, 0.92))
+    wanted = float(rng.uniform(0.72, 0.84))
     bend = (1 - np.abs(u / half) ** float(rng.uniform(2.0, 5.0))).clip(0, 1)
     top, bottom = edge - 0.10, edge + (wanted - middle) * bend
     points = surface(u, _between(top, bottom, ROWS))
@@ -286,7 +286,7 @@ def bare_nose(
     seam = surface(u, _between(edge - 0.3, edge - 0.08, 10))
     ours, theirs = (_blur(_sample(*pair, seam), 1.5) for pair in ((image, camera), (other, bare)))
     ratio = (np.median(ours, axis=(0, 1)) + 8) / (np.median(theirs, axis=(0, 1)) + 8)
-    if np.abs(ours - theirs * ratio).mean() > SEAM * float(ours.mean()) or np.abs(np.log(ratio)).max() > 0.6:
+    if np.abs(ours - theirs * ratio).mean() > SEAM * float(ours.mean()) or np.abs(np.log(ratio)).max() > 0.45:
         return None
     texture = np.asarray(_sample(other, bare, points) * ratio, np.float32)
     _, canvas, cover = _lay(texture, (-half, half), (top, bottom), camera, (image.shape[0], image.shape[1]))

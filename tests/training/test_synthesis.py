@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ml.geometry import OUTSIDE
+from ml.training import synthesis
 from ml.training.crops import Faces
 from ml.training.synthesis import drawable, synthesize
 from ml.training.transfer import TRANSFER
@@ -58,6 +60,18 @@ def test_the_same_seed_makes_the_same_faces(faces: Faces) -> None:
     one, other = (Faces.join(list(synthesize(few, seed=3))) for _ in range(2))
     assert np.array_equal(one.crops, other.crops)
     assert one.states.tolist() == other.states.tolist()
+
+
+def test_no_chin_gets_a_mask_where_the_photo_ends_at_the_mouth(faces: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "BRUSHED", {"chin": 2.0})
+    monkeypatch.setattr(synthesis, "MOVED", {"full": 0.0, "under_nose": 0.0, "chin": 2.0})
+    bare = faces.files[faces.states == BARE]
+    whole = Faces.join(list(synthesize(faces)))
+    assert (np.isin(whole.files, bare) & (whole.states == INCORRECT)).sum() > 30
+    crops = faces.crops.copy()
+    crops[faces.states == BARE, 88:] = OUTSIDE
+    ended = Faces.join(list(synthesize(replace(faces, crops=crops))))
+    assert not (np.isin(ended.files, bare) & (ended.states == INCORRECT)).any()
 
 
 def test_smokers_small_faces_and_faces_without_landmarks_are_left_alone(faces: Faces) -> None:
