@@ -13,7 +13,7 @@ from ml.types import WeightsError
 WEIGHTS = Path(__file__).parent / "weights"
 DETECTOR = "detector.json"
 CLASSIFIER = "classifier.json"
-DETECTOR_STAGES = ("pnet", "pnet_levels", "rnet", "onet", "second_look")
+DETECTOR_STAGES = ("pnet", "rnet", "onet")
 
 _T = TypeVar("_T")
 
@@ -22,11 +22,14 @@ _T = TypeVar("_T")
 class StageSettings:
     """Hold how one network of the cascade is run; sizes in pixels, thresholds on scores and IoU in 0..1."""
 
-    size: int
     threshold: float
     nms_iou: float
     limit: int
-    chunk: int
+    #: Of the crops it sees: their side, and the part of the photo they show in units of the box's longer side. The first
+    #: network sees the whole photo and has none.
+    size: int = 0
+    margin: float = 1.0
+    chunk: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,23 @@ class DetectorManifest:
     version: str
     digest: str
     files: Mapping[str, str]
+    #: Photos are shrunk to this long side, never blown up.
     long_side: int
+    #: Pixels of the shrunk photo under which a face's longer side is not reported.
     min_face: float
-    pyramid_factor: float
-    strip_pixels: int
+    #: Pixels per cell of the first network's maps, finest first.
+    strides: tuple[int, ...]
+    #: Sizes at which the first network sees the photo, as shares of the shrunk one; all but the first only look for
+    #: faces of at least `least_face` pixels, on pictures of at least `least_pass`.
+    passes: tuple[float, ...]
+    least_face: float
+    least_pass: int
     stages: Mapping[str, StageSettings]
+    #: The score of a face is the sigmoid of the three stages' logits, weighted, plus a bias.
+    score_weights: tuple[float, ...]
+    score_bias: float
     #: Of two found faces the worse is dropped if they share more than this of the smaller one's area.
     nested_share: float
-    #: Shift x, shift y, scale x, scale y of the final box, in units of its own sides around its own centre.
-    box_correction: tuple[float, float, float, float]
 
     @classmethod
     def load(cls, folder: Path = WEIGHTS) -> "DetectorManifest":
@@ -59,7 +70,6 @@ class DetectorManifest:
         missing = [name for name in DETECTOR_STAGES if name not in stages]
         if missing:
             raise ValueError(f"no settings for the stage {missing[0]}")
-        shift_x, shift_y, scale_x, scale_y = (float(value) for value in values["box_correction"])
         return cls(
             folder=folder,
             name=str(values["name"]),
@@ -68,11 +78,14 @@ class DetectorManifest:
             files={str(name): str(sha256) for name, sha256 in values["files"].items()},
             long_side=int(values["long_side"]),
             min_face=float(values["min_face"]),
-            pyramid_factor=float(values["pyramid_factor"]),
-            strip_pixels=int(values["strip_pixels"]),
+            strides=tuple(int(stride) for stride in values["strides"]),
+            passes=tuple(float(part) for part in values["passes"]),
+            least_face=float(values["least_face"]),
+            least_pass=int(values["least_pass"]),
             stages=stages,
+            score_weights=tuple(float(weight) for weight in values["score"]["weights"]),
+            score_bias=float(values["score"]["bias"]),
             nested_share=float(values["nested_share"]),
-            box_correction=(shift_x, shift_y, scale_x, scale_y),
         )
 
     def read(self, name: str) -> bytes:

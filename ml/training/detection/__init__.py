@@ -1,0 +1,1 @@
+"""Train the cascade that finds faces: proposal, refinement and output networks."""
