@@ -87,7 +87,7 @@ _MEASURES: tuple[tuple[Slice, Callable[[Case], float | None]], ...] = (
     (BRIGHTNESS, _trait("brightness")),
     (YAW, lambda case: None if case.seen is None else case.seen.yaw),
     (SKIN, _trait("skin")),
-    (PATTERN, lambda case: _trait("pattern")(case) if case.state == _MASK else None),
+    (PATTERN, _trait("pattern")),
 )
 
 

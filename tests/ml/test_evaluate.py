@@ -114,6 +114,7 @@ def test_it_sees_what_a_strict_detector_leaves_out(index: Path, weights: Path, t
     photo = read_index(index)[-1]
     seen = look(photo).seen
     assert {one.face.box for one in usual(photo).seen} <= {one.face.box for one in seen}
+    assert len({one.face.box for one in seen}) == len(seen)
     assert {one.returned for one in seen if one.face.score < 0.9998} == {False}
     assert Looking(strict, None).threshold == 0.9999
 

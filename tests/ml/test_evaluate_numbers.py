@@ -17,7 +17,7 @@ from ml.evaluation.detection import Detection, DetectionCounts, thresholds_of
 from ml.evaluation.groups import labelled as without_boxes
 from ml.evaluation.groups import slices
 from ml.evaluation.index import read_index
-from ml.evaluation.matching import match, overlaps
+from ml.evaluation.matching import Match, match, overlaps
 from ml.evaluation.mistakes import contact_sheet, draw_sheet, worst
 from ml.evaluation.posts import Posts, Rule, judge_posts
 from ml.evaluation.reading import Observation, Seen
@@ -44,12 +44,16 @@ def posts_of(photos: list[Judged], rule: Rule | None = None) -> Posts:
 
 
 def test_the_pair_that_overlaps_most_is_taken_first() -> None:
-    # The second face fits both labels, the first one only one: greedy by overlap leaves the first without.
-    shares = overlaps([(0, 0, 100, 100), (50, 0, 150, 100)], [(0, 0, 150, 100), (45, 0, 145, 100)])
-    found = match(shares)
-    assert found.hits == {1: 1, 0: 0}
-    assert match(shares, among=[0]).hits in ({0: 0}, {1: 0})
-    assert match(shares, among=[1]).hits == {1: 1}
+    # The first found face fits both labels, the second one only the first label.
+    shares = overlaps([(0, 0, 100, 100), (50, 0, 150, 100)], [(30, 0, 130, 100), (-20, 0, 80, 100)])
+    assert shares.round(3).tolist() == [[0.538, 0.667], [0.667, 0.176]]
+    assert match(shares).hits == {1: 0, 0: 1}
+
+
+def test_only_faces_that_are_looked_at_are_matched_or_stray() -> None:
+    shares = overlaps([FACE], [FACE, (10, 0, 100, 100), ELSEWHERE])
+    assert match(shares, among=[1]) == Match({0: 1}, ())
+    assert match(shares, among=[2]) == Match({}, (2,))
 
 
 @pytest.mark.parametrize(
@@ -118,8 +122,17 @@ def test_average_precision_falls_by_strays_that_score_higher_than_faces() -> Non
     found = detection_of(judged(photo))
     # First a stray, then a hit, then another: precision 1/2 and 2/3, and the better one counts for both halves.
     assert found.precision_average.value == pytest.approx(2 / 3)
-    # The stray is as large as the faces are, so that it counts against their size alone.
     assert found.average_by_size["64-128 px"].value == pytest.approx(2 / 3)
+
+
+def test_a_stray_counts_against_faces_of_its_size_only() -> None:
+    small: Corners = (300, 0, 350, 50)
+    photo = seen_on(
+        [labelled(), labelled(small)],
+        [face_at(FACE, score=0.6), face_at(small, score=0.6), face_at((600, 0, 650, 50), score=0.9)],
+    )
+    averages = detection_of(judged(photo)).average_by_size
+    assert {size: one.value for size, one in averages.items()} == {"32-64 px": 0.5, "64-128 px": 1}
 
 
 def test_thresholds_are_the_scores_that_were_found_and_the_floor() -> None:
@@ -188,13 +201,14 @@ def test_a_post_is_masked_if_all_its_faces_are() -> None:
 def test_thresholds_send_the_doubtful_to_a_person() -> None:
     photos = judged(
         *(seen_on([labelled()], [face_at(FACE, chance=chance)]) for chance in (0.99, 0.6, 0.2)),
+        seen_on([labelled()], []),
         seen_on([labelled(label="no_mask")], [face_at(FACE, "mask", chance=0.6)]),
     )
     steps = {step.threshold: step for step in posts_of(photos, Rule(likely=0.5)).sweep}
     at = steps[0.9]
-    assert (at.precision.value, at.uncertain.value) == (1, 0.5)
-    assert at.recall.value == pytest.approx(1 / 3)
-    assert at.lost.value == pytest.approx(1 / 3)
+    # Of five posts one is surely masked and two are sent on; of four masked ones two are lost, one by not being found.
+    assert (at.precision.value, at.recall.value) == (1, 0.25)
+    assert (at.uncertain.value, at.lost.value) == (0.4, 0.5)
     assert steps[0.6].precision.value == pytest.approx(2 / 3)
     assert steps[0.6].uncertain.value == 0
 
