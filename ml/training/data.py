@@ -20,6 +20,7 @@ CORRECTIONS = Path(__file__).parent / "corrections.csv"
 LEFT_OUT = "left_out"
 SAME_BITS = 4
 DRAWN = "drawn"  # the part name of faces that got a mask or an occluder from our own brush
+TRANSFER = "transfer"  # and of faces that got another face's real mask, or a bare nose
 TWIN_BITS = 10  # of 64: how far apart two hashes may be and still be compared
 TWIN_LIKENESS = 0.93  # correlation of 24 x 24 thumbnails from which on two faces are one picture
 
@@ -27,27 +28,35 @@ TWIN_LIKENESS = 0.93  # correlation of 24 x 24 thumbnails from which on two face
 # portraits learns "frontal" instead.
 SHARES: Mapping[tuple[str, str], float] = {
     ("mask", "ilc_scenes"): 0.085,
-    ("mask", "kaggle_scenes"): 0.060,
-    ("mask", "street_mask"): 0.060,
-    ("mask", "k12_mask"): 0.055,
+    ("mask", "kaggle_scenes"): 0.055,
+    ("mask", "street_mask"): 0.055,
+    ("mask", "k12_mask"): 0.050,
     ("mask", "rmfd_mask"): 0.020,
     ("mask", "crowd_mask"): 0.020,
     ("mask", "beards"): 0.0005,
     ("mask", DRAWN): 0.035,
+    ("mask", TRANSFER): 0.030,
     ("no_mask", "ilc_scenes"): 0.085,
     ("no_mask", "kaggle_scenes"): 0.040,
-    ("no_mask", "street_no_mask"): 0.055,
+    ("no_mask", "street_no_mask"): 0.050,
     ("no_mask", "crowd_no_mask"): 0.040,
     ("no_mask", "smoker"): 0.045,
     ("no_mask", "beards"): 0.020,
-    ("no_mask", "celeba_no_mask"): 0.020,
-    ("no_mask", "ffhq_no_mask"): 0.020,
-    ("incorrect", "ilc_scenes"): 0.080,
+    ("no_mask", "celeba_no_mask"): 0.015,
+    ("no_mask", "ffhq_no_mask"): 0.015,
+    ("no_mask", DRAWN): 0.015,
+    ("incorrect", "ilc_scenes"): 0.090,
     ("incorrect", "kaggle_scenes"): 0.030,
-    ("incorrect", DRAWN): 0.130,
-    ("occluded", "smoker"): 0.050,
+    ("incorrect", "street_mask"): 0.006,
+    ("incorrect", "k12_mask"): 0.002,
+    ("incorrect", "rmfd_mask"): 0.001,
+    ("incorrect", "crowd_mask"): 0.001,
+    ("incorrect", DRAWN): 0.040,
+    ("incorrect", TRANSFER): 0.085,
+    ("occluded", "smoker"): 0.045,
     ("occluded", "ilc_scenes"): 0.0005,
-    ("occluded", DRAWN): 0.065,
+    ("occluded", "kaggle_scenes"): 0.0005,
+    ("occluded", DRAWN): 0.050,
 }
 
 

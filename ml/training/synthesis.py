@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ml.geometry import OUTSIDE
 from ml.training.crops import MARGIN, SIDE, Faces
-from ml.training.data import DRAWN
+from ml.training.data import DRAWN, TRANSFER
 from ml.training.draw_extras import EXTRAS, draw_extra
 from ml.training.draw_masks import Floats, Image, draw_mask, fit_camera
 from ml.training.draw_occluders import HANDS, THIN, THINGS, draw_occluder
 from ml.training.draw_styles import wild_style
-from ml.training.transfer import PLACES, TRANSFER, RealMask, bare_nose, likely, put, skin_around_eyes, take_all
+from ml.training.transfer import PLACES, RealMask, bare_nose, likely, put, skin_around_eyes, take_all
 from ml.types import STATES
 
 # How many of each kind per bare face, on average: from our own brush, and real masks of others.

@@ -19,7 +19,6 @@ from ml.training.crops import Faces
 from ml.training.draw_masks import Camera, Floats, Image, MaskStyle, draw_loops, fit_camera, splat, surface
 from ml.types import STATES
 
-TRANSFER = "transfer"  # the part name of bare faces that wear someone else's mask
 DONORS = ("street_mask", "k12_mask", "ilc_scenes", "kaggle_scenes", "rmfd_mask")
 PLACES = ("full", "under_nose", "chin")
 SIDE = 80  # samples of an unwrapped face, each way
