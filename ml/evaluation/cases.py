@@ -69,7 +69,11 @@ def judge(observations: Sequence[Observation]) -> list[Judged]:
 
 
 def chances_of(face: FaceReading) -> Values:
-    """Return the probabilities float64 [states] in the order of STATES."""
+    """Return the probabilities float64 [states] in the order of STATES. Raises ValueError if there are others."""
+    strange = [state for state in face.probabilities if state not in STATE_OF]
+    if strange or not face.probabilities:
+        named = f"the state {strange[0]!r}" if strange else "no state"
+        raise ValueError(f"a found face has {named}; only {', '.join(STATES)} can be judged")
     return np.array([face.probabilities.get(state, 0.0) for state in STATES])
 
 

@@ -154,6 +154,20 @@ def test_predictions_of_other_photographs_are_refused(
     assert "knows none of the 4 photographs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "why"),
+    [({"mask": 0.4, "scarf": 0.6}, "the state 'scarf'"), ({}, "no state")],
+)
+def test_faces_of_other_states_are_refused(
+    index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], probabilities: dict[str, float], why: str
+) -> None:
+    stored = tmp_path / "predictions.json"
+    face = {"xyxy": FACE, "score": 0.9, "probabilities": probabilities}
+    stored.write_text(json.dumps({str(index.parent / "portrait.jpg"): [face]}))
+    assert main(["evaluate", str(index), "--predictions", str(stored), "--out", str(tmp_path / "out")]) == 2
+    assert f"a found face has {why}; only mask, no_mask" in capsys.readouterr().err
+
+
 def test_a_damaged_photograph_is_named_and_counts_as_one_without_a_face(
     index: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
