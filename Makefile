@@ -18,18 +18,18 @@ help: ## print this
 	@echo "make ..."
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
 
-setup: .venv/.weights ## install what demo and run need into .venv
+setup: .venv/.run ## install what demo and run need into .venv
 
-demo: .venv/.weights ## the whole job once; with your own pictures: make demo PHOTOS=folder
+demo: .venv/.run ## the whole job once; with your own pictures: make demo PHOTOS=folder
 	@$(PY) -m mask_social.demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
-run: .venv/.weights ## serve on 127.0.0.1 until Ctrl-C; another port: make run PORT=9000
+run: .venv/.run ## serve on 127.0.0.1 until Ctrl-C; another port: make run PORT=9000
 	@$(PY) -m mask_social.stack $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: lint ## every check: lint, then the tests; some of them: make test ARGS="tests/moderation -k gps"
 	$(PY) -m pytest $(ARGS)
 
-lint: .venv/.dev .venv/.weights ## style, types, import rules, migrations, deployment settings
+lint: .venv/.dev ## style, types, import rules, migrations, deployment settings
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m mypy $(CODE)
@@ -39,10 +39,10 @@ lint: .venv/.dev .venv/.weights ## style, types, import rules, migrations, deplo
 	@MASK_SOCIAL_SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	MASK_SOCIAL_ALLOWED_HOSTS=masks.example.org $(PY) manage.py check --deploy --fail-level WARNING
 
-bench: .venv/.weights ## measure ours beside other detectors; with your own pictures: make bench PHOTOS=folder
+bench: .venv/.run ## measure ours beside other detectors; with your own pictures: make bench PHOTOS=folder
 	$(PY) -m ml.bench $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
-train: .venv/.train .venv/.weights ## train the classifier anew; options: make train ARGS="--help"
+train: .venv/.train ## train the classifier anew; options: make train ARGS="--help"
 	$(PY) -m ml.training.train_classifier $(ARGS)
 
 lock: .venv/pyvenv.cfg ## pin what pyproject.toml asks for; newer versions: make lock ARGS=--upgrade
@@ -82,8 +82,4 @@ clean: ## remove .venv, var with all data, and caches
 .venv/.train: .venv/.dev
 	@echo "Installing PyTorch ..."
 	@$(PIP) install torch==2.13.0
-	@touch $@
-
-.venv/.weights: .venv/.run ml/convert.py
-	@$(PY) -m ml setup
 	@touch $@

@@ -1,4 +1,4 @@
-"""Run `python -m ml setup | predict | annotate | evaluate`.
+"""Run `python -m ml predict | annotate | evaluate`.
 
 Exits with 0 if a photo was read, 1 if none could be, 2 if what was asked for cannot be done.
 """
@@ -27,22 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("annotate takes either paths or --predictions")
     errors = Console(stderr=True)
     try:
-        run = {"setup": _setup, "evaluate": _evaluate}.get(options.command, _read)
-        return run(options, errors)
+        return (_evaluate if options.command == "evaluate" else _read)(options, errors)
     except (WeightsError, ProviderError, OSError, ValueError) as error:
         errors.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return _REFUSED
     except KeyboardInterrupt:
         return _INTERRUPTED
-
-
-def _setup(options: argparse.Namespace, errors: Console) -> int:
-    from ml.convert import write_detector
-
-    written = write_detector(options.weights)
-    state = "written" if written else "already there"
-    errors.print(f"detector weights {state}: {escape(str(options.weights))}", highlight=False, soft_wrap=True)
-    return 0
 
 
 def _read(options: argparse.Namespace, errors: Console) -> int:
@@ -94,10 +84,8 @@ def _providers(options: argparse.Namespace) -> tuple[str, ...] | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ml", description="Read from photos who wears a mask.")
     commands = parser.add_subparsers(dest="command", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the weights and manifests")
-    commands.add_parser("setup", parents=[shared], help="write the detector's weights; quick if they are there")
-    reading = argparse.ArgumentParser(add_help=False, parents=[shared])
+    reading = argparse.ArgumentParser(add_help=False)
+    reading.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the weights and manifests")
     reading.add_argument("--jobs", type=_count, default=1, help="processes to read with (default: 1)")
     reading.add_argument("--providers", help="ONNX Runtime execution providers, in order, by comma")
     predict = commands.add_parser("predict", parents=[reading], help="write what is on the photos as JSON")

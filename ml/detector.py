@@ -1,8 +1,8 @@
 """Find faces by a cascade: one network proposes over the whole photo, two look closer, refuse and refine.
 
-The shape is that of Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
-2016; the networks are our own. The proposing one answers at three strides at once and so needs no pyramid of the photo:
-a second run over a quarter of the size is for faces that fill the frame.
+The shape is that of Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
+Networks", 2016; the networks are our own. The proposing one answers at three strides at once and so needs no pyramid of
+the photo: a second run over a quarter of the size is for faces that fill the frame.
 """
 
 import math

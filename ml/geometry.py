@@ -28,7 +28,7 @@ class Octaves:
     """
 
     def __init__(self, image: Pixels) -> None:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"expected uint8 pixels [height, width, 3], got {image.dtype} {image.shape}")
         self._levels = [image]
 

@@ -15,6 +15,8 @@ DETECTOR = "detector.json"
 CLASSIFIER = "classifier.json"
 DETECTOR_STAGES = ("pnet", "rnet", "onet")
 
+_REMEDY = "restore it from the repository, or train it anew"
+
 _T = TypeVar("_T")
 
 
@@ -25,8 +27,8 @@ class StageSettings:
     threshold: float
     nms_iou: float
     limit: int
-    #: Of the crops it sees: their side, and the part of the photo they show in units of the box's longer side. The first
-    #: network sees the whole photo and has none.
+    #: Of the crops it sees: their side, and the part of the photo they show in units of the box's longer side. The
+    #: first network sees the whole photo and has none.
     size: int = 0
     margin: float = 1.0
     chunk: int = 1
@@ -156,11 +158,11 @@ def _load(path: Path, parse: Callable[[Path, Mapping[str, Any]], _T]) -> _T:
             raise ValueError("no JSON object")
         return parse(path.parent, values)
     except FileNotFoundError:
-        raise WeightsError(f"{path} is missing; {_remedy(path)}") from None
+        raise WeightsError(f"{path} is missing; {_REMEDY}") from None
     except KeyError as error:
-        raise WeightsError(f"{path} lacks the entry {error}; {_remedy(path)}") from error
+        raise WeightsError(f"{path} lacks the entry {error}; {_REMEDY}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} cannot be read as a manifest ({error}); {_remedy(path)}") from error
+        raise WeightsError(f"{path} cannot be read as a manifest ({error}); {_REMEDY}") from error
 
 
 def read_weights(path: Path, sha256: str) -> bytes:
@@ -168,20 +170,13 @@ def read_weights(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise WeightsError(f"{path} is missing; {_remedy(path)}") from None
+        raise WeightsError(f"{path} is missing; {_REMEDY}") from None
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise WeightsError(
-            f"{path} is not the file its manifest names (sha256 {found[:12]}…, expected {sha256[:12]}…); "
-            f"{_remedy(path)}"
+            f"{path} is not the file its manifest names (sha256 {found[:12]}…, expected {sha256[:12]}…); {_REMEDY}"
         )
     return content
-
-
-def _remedy(path: Path) -> str:
-    if path.name.startswith("classifier"):
-        return "restore it from the repository, then run: python -m ml setup"
-    return "run: python -m ml setup"
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -1,66 +1,42 @@
-"""The cascade's networks in plain numpy, straight from the wheel's arrays and layer by layer as the paper has them."""
+"""What the detector counts with arrays, once more in plain loops."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-Array = npt.NDArray[np.float64]
+from ml.geometry import Floats
 
 
-def conv(x: Array, kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> Array:
-    """Convolve [H, W, C] with [h, w, C, K], valid."""
-    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], axis=(0, 1))
-    return np.asarray(np.einsum("yxchw,hwck->yxk", windows, kernel.astype(np.float64)) + bias)
+def overlap(a: Floats | Sequence[float], b: Floats | Sequence[float]) -> float:
+    """Return the intersection of two boxes over their union."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return float(shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared))
 
 
-def prelu(x: Array, slope: npt.NDArray[np.float32]) -> Array:
-    """Scale what is negative, by channel."""
-    return np.where(x > 0, x, x * slope.reshape(-1))
+def greedy(boxes: Floats, scores: Floats, iou: float, limit: int) -> list[int]:
+    """Return the rows that suppression keeps, best first."""
+    kept: list[int] = []
+    for row in sorted(range(len(boxes)), key=lambda row: -scores[row]):
+        if len(kept) < limit and all(overlap(boxes[row], boxes[other]) <= iou for other in kept):
+            kept.append(row)
+    return kept
 
 
-def pool(x: Array, size: int, *, padded: bool) -> Array:
-    """Take the maximum of windows with stride two; `padded` is TensorFlow's SAME, which adds at the end."""
-    if padded:
-        rows, columns = (max(0, (-(-n // 2) - 1) * 2 + size - n) for n in x.shape[:2])
-        x = np.pad(x, ((0, rows), (0, columns), (0, 0)), constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(0, 1))
-    return np.asarray(windows[::2, ::2].max(axis=(3, 4)))
-
-
-def face(logits: Array) -> Array:
-    """Turn the two classes, no face and face, into the one logit."""
-    return np.asarray(logits[..., 1] - logits[..., 0])
-
-
-def normalised(pixels: npt.NDArray[np.uint8]) -> Array:
-    """Bring bytes to -1..1."""
-    return (pixels.astype(np.float64) - 127.5) / 128
-
-
-def pnet(pixels: npt.NDArray[np.uint8], w: Sequence[npt.NDArray[np.float32]]) -> Array:
-    """Answer maps [5, h, w] for pixels [H, W, 3]."""
-    x = pool(prelu(conv(normalised(pixels), w[0], w[1]), w[2]), 2, padded=True)
-    x = prelu(conv(x, w[3], w[4]), w[5])
-    x = prelu(conv(x, w[6], w[7]), w[8])
-    maps = np.concatenate([face(conv(x, w[11], w[12]))[..., None], conv(x, w[9], w[10])], axis=2)
-    return maps.transpose(2, 0, 1)
-
-
-def rnet(pixels: npt.NDArray[np.uint8], w: Sequence[npt.NDArray[np.float32]]) -> tuple[Array, Array]:
-    """Answer the logit and four offsets for pixels [24, 24, 3]."""
-    x = pool(prelu(conv(normalised(pixels), w[0], w[1]), w[2]), 3, padded=True)
-    x = pool(prelu(conv(x, w[3], w[4]), w[5]), 3, padded=False)
-    x = prelu(conv(x, w[6], w[7]), w[8])
-    flat = prelu(x.transpose(1, 0, 2).reshape(-1) @ w[9] + w[10], w[11])
-    return face(flat @ w[14] + w[15]), flat @ w[12] + w[13]
-
-
-def onet(pixels: npt.NDArray[np.uint8], w: Sequence[npt.NDArray[np.float32]]) -> tuple[Array, Array, Array]:
-    """Answer the logit, four offsets and ten landmark coordinates for pixels [48, 48, 3]."""
-    x = pool(prelu(conv(normalised(pixels), w[0], w[1]), w[2]), 3, padded=True)
-    x = pool(prelu(conv(x, w[3], w[4]), w[5]), 3, padded=False)
-    x = pool(prelu(conv(x, w[6], w[7]), w[8]), 2, padded=True)
-    x = prelu(conv(x, w[9], w[10]), w[11])
-    flat = prelu(x.transpose(1, 0, 2).reshape(-1) @ w[12] + w[13], w[14])
-    return face(flat @ w[19] + w[20]), flat @ w[15] + w[16], flat @ w[17] + w[18]
+def proposals(maps: Mapping[int, Floats], threshold: float) -> list[tuple[float, list[float]]]:
+    """Return logit and box of each cell that is sure enough; maps: [5, h, w] by stride."""
+    found = []
+    for stride, (logits, x, y, wide, tall) in maps.items():
+        for row in range(logits.shape[0]):
+            for column in range(logits.shape[1]):
+                logit = float(logits[row, column])
+                if 1 / (1 + math.exp(-logit)) <= threshold:
+                    continue
+                middle_x = (column + 0.5 + float(x[row, column])) * stride
+                middle_y = (row + 0.5 + float(y[row, column])) * stride
+                half_x = math.exp(float(wide[row, column])) * stride / 2
+                half_y = math.exp(float(tall[row, column])) * stride / 2
+                found.append((logit, [middle_x - half_x, middle_y - half_y, middle_x + half_x, middle_y + half_y]))
+    return found

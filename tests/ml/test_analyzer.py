@@ -162,7 +162,7 @@ print(analyzer.detector_digest, analyzer.classifier_digest, "onnxruntime" in sys
 def test_missing_weights_are_reported_when_they_are_needed(tmp_path: Path) -> None:
     analyzer = Analyzer(weights=tmp_path)
     for use in (analyzer.warm, lambda: analyzer.detector_digest, lambda: analyzer.classifier_digest):
-        with pytest.raises(WeightsError, match=r"is missing; .*python -m ml setup"):
+        with pytest.raises(WeightsError, match=r"is missing; restore it from the repository"):
             use()
 
 

@@ -108,8 +108,9 @@ def test_of_nested_boxes_the_better_one_stays() -> None:
         np.zeros((4, 4), np.uint8),
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
     ],
 )
-def test_pixels_of_another_shape_or_type_are_refused(image: np.ndarray) -> None:
+def test_no_pixels_or_such_of_another_shape_or_type_are_refused(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected uint8 pixels"):
         crop_squares(image, [[0, 0, 2, 2]], 8)

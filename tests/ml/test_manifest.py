@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from ml.classifier import Classifier
-from ml.convert import write_detector
 from ml.detector import Detector
-from ml.manifest import ClassifierManifest, DetectorManifest
+from ml.manifest import DETECTOR_STAGES, WEIGHTS, ClassifierManifest, DetectorManifest
 from ml.types import STATES, WeightsError
 from tests.ml.networks import write_classifier
 
@@ -27,14 +26,14 @@ def test_a_single_flipped_bit_is_refused(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(WeightsError, match=rf"{name} is not the file its manifest names .*python -m ml setup"):
+    with pytest.raises(WeightsError, match=rf"{name} is not the file its manifest names .*; restore it from the repo"):
         Classifier(copy) if name == "classifier.onnx" else Detector(copy)
 
 
 @pytest.mark.parametrize("name", ["detector.json", "classifier.json", "onet.onnx", "classifier.onnx"])
 def test_a_missing_file_is_named_with_what_to_do(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(WeightsError, match=rf"{name} is missing; .*python -m ml setup"):
+    with pytest.raises(WeightsError, match=rf"{name} is missing; restore it from the repository"):
         Classifier(copy) if name.startswith("classifier") else Detector(copy)
 
 
@@ -48,12 +47,38 @@ def test_a_malformed_manifest_is_refused(copy: Path, content: str) -> None:
         ClassifierManifest.load(copy)
 
 
-def test_settings_of_an_older_detector_are_refused(copy: Path) -> None:
+@pytest.mark.parametrize("stage", DETECTOR_STAGES)
+def test_a_detector_without_settings_for_a_stage_is_refused(copy: Path, stage: str) -> None:
     stages = json.loads((copy / "detector.json").read_text())["stages"]
-    del stages["second_look"]
+    del stages[stage]
     change(copy / "detector.json", stages=stages)
-    with pytest.raises(WeightsError, match="no settings for the stage second_look"):
+    with pytest.raises(WeightsError, match=f"no settings for the stage {stage}"):
         Detector(copy)
+
+
+def test_a_stage_with_a_setting_that_nobody_knows_is_refused(copy: Path) -> None:
+    stages = json.loads((copy / "detector.json").read_text())["stages"]
+    stages["pnet"]["pyramid_factor"] = 0.7
+    change(copy / "detector.json", stages=stages)
+    with pytest.raises(WeightsError, match="pyramid_factor"):
+        DetectorManifest.load(copy)
+
+
+@pytest.mark.parametrize("entry", ["long_side", "strides", "passes", "score", "stages", "files"])
+def test_a_missing_entry_of_the_detector_is_named(copy: Path, entry: str) -> None:
+    values = json.loads((copy / "detector.json").read_text())
+    del values[entry]
+    (copy / "detector.json").write_text(json.dumps(values))
+    with pytest.raises(WeightsError, match=f"lacks the entry '{entry}'"):
+        DetectorManifest.load(copy)
+
+
+def test_the_weights_that_come_along_are_those_their_manifests_name() -> None:
+    detector = DetectorManifest.load()
+    assert set(detector.files) == {"pnet.onnx", "rnet.onnx", "onet.onnx", "nms.onnx"}
+    assert all(detector.read(name) for name in detector.files)
+    assert ClassifierManifest.load().read()
+    assert detector.folder == WEIGHTS
 
 
 def test_an_input_layout_that_is_not_supported_is_refused(copy: Path) -> None:
@@ -86,22 +111,7 @@ def test_the_digest_follows_the_contents_and_not_the_layout_of_the_json(copy: Pa
     assert ClassifierManifest.load(copy).digest != before
 
 
-def test_set_up_writes_the_same_bytes_each_time_and_nothing_when_all_is_there(tmp_path: Path, weights: Path) -> None:
-    assert write_detector(tmp_path)
-    assert DetectorManifest.load(tmp_path).digest == DetectorManifest.load(weights).digest
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert not write_detector(tmp_path)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
-
-
-@pytest.mark.parametrize("spoil", ["onet.onnx", "detector.json"])
-def test_set_up_mends_what_was_spoilt(copy: Path, weights: Path, spoil: str) -> None:
-    (copy / spoil).write_bytes(b"spoilt")
-    assert write_detector(copy)
-    assert (copy / spoil).read_bytes() == (weights / spoil).read_bytes()
-
-
-def test_set_up_replaces_a_detector_with_other_settings(copy: Path) -> None:
-    change(copy / "detector.json", min_face=99)
-    assert write_detector(copy)
-    assert DetectorManifest.load(copy).min_face != 99
+def test_another_setting_makes_another_detector(copy: Path, weights: Path) -> None:
+    before = DetectorManifest.load(weights)
+    change(copy / "detector.json", min_face=before.min_face + 1)
+    assert DetectorManifest.load(copy).digest != before.digest

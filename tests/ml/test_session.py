@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml.convert import BUILDERS, wheel_weights
+from ml.manifest import WEIGHTS
 from ml.session import CPU, CUDA, choose_providers, cuda_runs, make_session
 from ml.types import ProviderError
 
@@ -36,10 +36,7 @@ def test_cuda_is_refused_where_it_cannot_run() -> None:
 
 
 def test_a_machine_without_cuda_is_not_told_so() -> None:
-    program = (
-        "from ml.convert import BUILDERS, wheel_weights; from ml.session import make_session;"
-        "make_session(BUILDERS['rnet'](wheel_weights('rnet')))"
-    )
+    program = "from ml.manifest import WEIGHTS; from ml.session import make_session;make_session(WEIGHTS / 'rnet.onnx')"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert (run.stdout, run.stderr) == ("", "")
 
@@ -57,7 +54,7 @@ def test_a_driver_without_devices_counts_as_no_cuda(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_answers_do_not_depend_on_the_threads(threads: int) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (20, 24, 24, 3), dtype=np.uint8)
-    model = BUILDERS["rnet"](wheel_weights("rnet"))
+    model = WEIGHTS / "rnet.onnx"
     one = make_session(model, providers=[CPU]).run(None, {"pixels": pixels})
     some = make_session(model, threads=threads, providers=[CPU]).run(None, {"pixels": pixels})
     for expected, found in zip(one, some, strict=True):
@@ -66,7 +63,7 @@ def test_the_answers_do_not_depend_on_the_threads(threads: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_one_thread_means_that_no_thread_is_started() -> None:
-    model = BUILDERS["rnet"](wheel_weights("rnet"))
+    model = WEIGHTS / "rnet.onnx"
     make_session(model, providers=[CPU])  # loads what starts threads of its own, once
     before = sum(1 for _ in Path("/proc/self/task").iterdir())
     session = make_session(model, providers=[CPU])
@@ -76,7 +73,7 @@ def test_one_thread_means_that_no_thread_is_started() -> None:
 
 def test_waiting_threads_do_not_spin() -> None:
     # Asked of the session: how long ONNX Runtime would spin differs by version and machine.
-    model = BUILDERS["pnet"](wheel_weights("pnet"))
+    model = WEIGHTS / "pnet.onnx"
     options = make_session(model, threads=4, providers=[CPU]).get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (4, 1)

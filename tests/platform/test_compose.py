@@ -143,7 +143,6 @@ def test_the_image_is_slim_pinned_and_ordinary() -> None:
     assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
     assert re.search(r"^HEALTHCHECK ", last, re.MULTILINE)
     assert "pip install --requirement requirements.lock" in DOCKERFILE
-    assert "-m ml setup" in DOCKERFILE
     assert {service["user"] for service in OURS.values()} == {"10001:10001"}
 
 
@@ -157,8 +156,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 copy = target / path.relative_to(BASE)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
-    for command in (["-m", "ml", "setup"], ["manage.py", "collectstatic", "--no-input"]):
-        inside(target, *command, MASK_SOCIAL_SECRET_KEY="of-the-build-alone")
+    inside(target, "manage.py", "collectstatic", "--no-input", MASK_SOCIAL_SECRET_KEY="of-the-build-alone")
     return target
 
 
