@@ -175,8 +175,13 @@ def _nearest(box: Boxes, among: Boxes) -> int | None:
 
 def cut(photo: Photo, image: NDArray[np.uint8], teacher: Teacher, detector: Detector) -> list[dict[str, Any]]:
     """Cut the faces of one photo; return one row per face."""
-    taught, landmarks = teacher.find(image)
-    found = detector.detect(image).boxes
+    return rows_of(photo, image, *teacher.find(image), detector.detect(image).boxes)
+
+
+def rows_of(
+    photo: Photo, image: NDArray[np.uint8], taught: Boxes, landmarks: NDArray[np.float32], found: Boxes
+) -> list[dict[str, Any]]:
+    """Return one row per face of the photo, cut, from the teacher's boxes and landmarks and our detector's boxes."""
     by_area = np.argsort(-np.prod(found[:, 2:] - found[:, :2], axis=1))
     rows = []
     for state, box in _targets(photo, taught, found[by_area], image.shape[:2]):

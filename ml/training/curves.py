@@ -62,10 +62,8 @@ def draw(history: History, path: Path, title: str = "") -> bool:
         axes.set_xlabel("epoch")
         axes.set_title(name)
         axes.grid(alpha=0.3)
-        if name == "learning rate" and any(row.get("rate", 0) > 0 for row in history):
-            axes.set_yscale("log")
         if name == "score":
-            axes.set_ylim(top=1.0)
+            axes.set_ylim(top=1.01)
         axes.legend(fontsize="small")
     if title:
         figure.suptitle(title)

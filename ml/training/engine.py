@@ -24,14 +24,14 @@ from ml.training import progress as shown
 from ml.training.augment import plain, varied
 from ml.training.checkpoint import Average
 from ml.training.crops import Faces
-from ml.training.data import DRAWN
+from ml.training.data import DRAWN, TRANSFER
 from ml.training.distill import Teachers
 from ml.training.nets import FaceNet
 from ml.training.presets import Preset
 from ml.training.schedule import Schedule
 from ml.types import STATES
 
-KEPT = ("ilc_scenes", "kaggle_scenes", "beards", "smoker", DRAWN)  # parts whose labels are about each face
+KEPT = ("ilc_scenes", "kaggle_scenes", "beards", "smoker", DRAWN, TRANSFER)  # parts whose labels are about each face
 MEAN, SCALE = 127.5, 128.0  # as the manifest says: (pixel - mean) / scale
 Probabilities = NDArray[np.float64]
 

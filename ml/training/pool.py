@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.manifest import WEIGHTS, DetectorManifest
 from ml.training.crops import MARGIN, SIDE, Faces, cut_pool, pack, read_index
-from ml.training.data import selfie_files, split, twin_groups
+from ml.training.data import corrected, draw_weights, selfie_files, split, twin_groups
 from ml.training.progress import say as say
 from ml.training.progress import track
 from ml.training.synthesis import synthesize
@@ -21,7 +22,7 @@ from ml.types import WeightsError
 
 WORK = Path("var/training")
 TEACHER = Path("peers/yunet_2026may.onnx")  # beside the data folder
-DRAWING = ("synthesis.py", "draw_masks.py", "draw_occluders.py", "transfer.py")  # what they drew before is stale
+DRAWING = ("synthesis.py", "transfer.py", "draw_*.py")  # what they drew before a change is stale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,15 @@ class Pool:
     teacher: Path
     work: Path
     weights: Path = WEIGHTS
+
+    @property
+    def about(self) -> str:
+        """Say what was learnt from, for the manifest."""
+        photos = sum(1 for _ in read_index(self.data))
+        return (
+            f"train split of {photos:,} web photographs collected by others for research (street and news scenes, "
+            "Kaggle, RMFD, K12, smokers, CelebA, FFHQ), and masks drawn or moved onto bare faces of it"
+        )
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Pool:
@@ -67,11 +77,11 @@ class Pool:
         return self.work / f"{kind}-{digest.hexdigest()[:12]}.npz"
 
     def faces(self) -> Faces:
-        """Return all faces, cut now or at an earlier run."""
+        """Return all faces, cut now or at an earlier run, with the states that a second look gave them."""
         cache = self.cache("faces")
         if not cache.is_file():
             self._cut().save(cache)
-        return Faces.load(cache)
+        return corrected(Faces.load(cache))
 
     def of_split(self, name: str) -> Faces:
         """Return the faces of `val`, or of `dev`, those of the train split that are held out for tuning."""
@@ -89,26 +99,38 @@ class Pool:
         parts = split(faces, twin_groups(faces))
         selfies = np.isin(faces.files, np.array(sorted(selfie_files(self.data))))
         usable = np.setdiff1d(np.concatenate([parts.train, parts.dev]), np.flatnonzero(selfies))
-        tuned = np.isin(usable, parts.dev) if held_out is None else np.isin(faces.files[usable], sorted(held_out))
+        tuned = (
+            np.isin(usable, parts.dev)
+            if held_out is None
+            else np.isin(faces.files[usable], np.array(sorted(held_out), str))
+        )
         learn, dev = faces.pick(usable[~tuned]), faces.pick(usable[tuned])
         say(f"faces: {len(learn)} to learn from, {len(dev)} to tune on")
-        if not drawn:
-            return learn, dev
-        # From these only: a drawn version of a face held out, or its mask on another face, would tell of it.
-        more = self._drawn(learn)
-        say(f"drawn: {len(more)}")
-        return Faces.join([learn, more]), dev
+        return (draw_on(learn, self.work) if drawn else learn), dev
+
+    def chances(self, faces: Faces) -> NDArray[np.float64]:
+        """Return each row's chance to be drawn, float64 (N,), summing to 1."""
+        return draw_weights(faces)
 
     def _cut(self) -> Faces:
         photos = read_index(self.data)
         cuts = track(cut_pool(self.data, self.teacher, photos, self.weights), "cutting faces", len(photos))
         return pack([row for found in cuts for row in found])
 
-    def _drawn(self, learn: Faces) -> Faces:
-        digest = hashlib.sha256(learn.hashes.tobytes())
-        for name in DRAWING:
-            digest.update((Path(__file__).parent / name).read_bytes())
-        cache = self.cache(f"drawn-{digest.hexdigest()[:8]}")
-        if not cache.is_file():
-            Faces.join(list(track(synthesize(learn), "drawing masks"))).save(cache)
-        return Faces.load(cache)
+
+def draw_on(learn: Faces, work: Path) -> Faces:
+    """Return the faces and, after them, versions with drawn and moved masks, made now or at an earlier run.
+
+    Only from faces to learn from: a drawn version of one held out, or its mask on another, would tell of it.
+    """
+    digest = hashlib.sha256(learn.hashes.tobytes() + learn.states.tobytes())
+    for pattern in DRAWING:
+        for source in sorted(Path(__file__).parent.glob(pattern)):
+            digest.update(source.read_bytes())
+    cache = work / f"drawn-{digest.hexdigest()[:12]}.npz"
+    if not cache.is_file():
+        made = list(track(synthesize(learn), "drawing masks"))
+        (Faces.join(made) if made else learn.pick(np.arange(0))).save(cache)
+    more = Faces.load(cache)
+    say(f"drawn: {len(more)}")
+    return Faces.join([learn, more])

@@ -1,4 +1,4 @@
-"""Train the four-state classifier: `python -m ml.training.train_classifier --data ../shared/data --preset small`."""
+"""Train the four-state classifier: `python -m ml.training.train_classifier` (`--folder DIR`: on one's own photos)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ml.training.data import draw_weights
-from ml.training.pool import Pool, add_arguments
 from ml.training.progress import say
 from ml.training.schedule import SCHEDULES
+from ml.training.sources import add_source_arguments, loss_weights, open_source
+from ml.types import STATES
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     made = argparse.ArgumentParser(prog="python -m ml.training.train_classifier", description=__doc__)
-    add_arguments(made)
+    add_source_arguments(made)
     made.add_argument("--preset", default="small", choices=("tiny", "small", "large"))
     made.add_argument("--minutes", type=float, default=math.inf, help="end, cooled down, after so long")
     made.add_argument(
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Cut, draw, train and leave a checkpoint."""
     options = parser().parse_args(arguments)
-    pool = Pool.of(options)
+    pool = open_source(options)
     if problem := pool.problem(needs_torch=True):
         say(problem)
         return 2
@@ -58,26 +58,36 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
         preset, held_out = replace(preset, rate=preset.rate / 2), notes["held_out"]["dev"]
         checkpoint = pool.work / "refined.pt"
-    faces, dev = pool.to_learn_and_tune(held_out=held_out)
+    try:
+        faces, dev = pool.to_learn_and_tune(held_out=held_out)
+    except ValueError as error:  # no faces at all, or too few
+        say(str(error))
+        return 2
     device = choose_device(options.device)
     if start is not None:
         doubtful = engine.contradicted(start.to(device), faces, preset)
         say(f"left out: {doubtful.sum()} faces that contradict their photo's label")
         faces = faces.pick(~doubtful)
+    chances = pool.chances(faces)
     plan = engine.Plan(
         seed=options.seed + options.refine,
         minutes=options.minutes,
         schedule=options.schedule,
         patience=options.patience,
+        balance=loss_weights(chances, faces.states, len(STATES)) if options.balance == "weights" else (),
         teachers=tuple(Path(name) for name in options.teacher.split(",") if name),
         teacher_share=options.teacher_share,
         device=device,
         workers=choose_workers(device) if options.workers is None else options.workers,
         fresh=options.fresh,
     )
-    held = {"dev": sorted(set(dev.files.tolist())), "val": sorted(set(pool.of_split("val").files.tolist()))}
+    held = {"dev": dev, "val": pool.of_split("val")}
+    notes = {
+        "trained_on": pool.about,
+        "held_out": {name: sorted(set(some.files.tolist())) for name, some in held.items()},
+    }
     try:
-        engine.train(faces, draw_weights(faces), dev, preset, checkpoint, plan, start=start, notes={"held_out": held})
+        engine.train(faces, chances, dev, preset, checkpoint, plan, start=start, notes=notes)
     except (FileNotFoundError, ValueError) as error:  # a teacher that is not there, or sees other squares
         say(str(error))
         return 2
