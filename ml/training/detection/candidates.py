@@ -15,12 +15,14 @@ from ml.detector import Detector
 from ml.geometry import OUTSIDE, Floats, Octaves, Pixels, crop_squares, squares
 from ml.training.crops import iou
 from ml.training.detection.draws import varied
-from ml.training.detection.scenes import FACE, Scene
+from ml.training.detection.scenes import FACE, UNKNOWN, Scene
 
 SIDE, MARGIN = 96, 2.2
-FACE_KIND, PART_KIND, NOT_KIND = 1, -1, 0
+FACE_KIND, PART_KIND, NOT_KIND, UNSURE_KIND = 1, -1, 0, 2
+#: People drew a box around each face on these; what they left is half hidden, blurred, or no face.
+HAND_BOXED = ("ilc_scenes", "kaggle_scenes")
 _FACE, _NOT = 0.45, 0.3
-_PER_FACE, _HARD, _EASY = 3, 7, 4
+_PER_FACE, _PER_UNSURE, _HARD, _EASY = 3, 2, 7, 4
 _LEAST = 12.0
 
 
@@ -29,7 +31,7 @@ class Candidates:
     """Hold cut proposals as columns of equal length N; boxes and landmarks are in pixels of the cut."""
 
     crops: Pixels  # N,SIDE,SIDE,3 RGB
-    kinds: NDArray[np.int64]  # a face, part of one, or none
+    kinds: NDArray[np.int64]  # a face, part of one, none, or what only a teacher takes for one
     boxes: Floats  # N,4, NaN where there is no face
     landmarks: Floats  # N,5,2, NaN where unknown
     logits: Floats  # what the first network said
@@ -106,6 +108,10 @@ def _choose(
         chosen += [(int(row), FACE_KIND, int(face)) for row in rng.permutation(over)[:_PER_FACE]]
         near = np.flatnonzero(its & (faces[:, face] >= _NOT) & (best < _FACE))
         chosen += [(int(row), PART_KIND, int(face)) for row in rng.permutation(near)[:1]]
+    unsure = [row for row, state in enumerate(scene.states) if state == UNKNOWN and scene.part in HAND_BOXED]
+    for row in unsure:
+        over = np.flatnonzero((overlap[:, row] >= _FACE) & (best < _NOT))
+        chosen += [(int(one), UNSURE_KIND, -1) for one in rng.permutation(over)[:_PER_UNSURE]]
     spare = scene.boxes[scene.kinds != FACE]
     free = (overlap[:, scene.kinds != FACE].max(axis=1, initial=0) < 0.15) & (_share(boxes, spare) < 0.4)
     strangers = np.flatnonzero((best < _NOT) & free)  # the surest first

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 
 from ml.geometry import Pixels
 from ml.training.detection import proposal
-from ml.training.detection.candidates import FACE_KIND, MARGIN, NOT_KIND, PART_KIND, SIDE, Candidates, vary
+from ml.training.detection.candidates import (
+    FACE_KIND,
+    HAND_BOXED,
+    MARGIN,
+    NOT_KIND,
+    PART_KIND,
+    SIDE,
+    UNSURE_KIND,
+    Candidates,
+    vary,
+)
 from ml.training.detection.draws import SHARES, Labelled, draw
 from ml.training.detection.learn import Batch, to_input
 from ml.training.detection.nets import OutputNet, RefineNet
@@ -23,12 +33,12 @@ from ml.training.detection.nets import OutputNet, RefineNet
 #: Side of the pictures that the proposal network learns from.
 PICTURE = 320
 HELD_OUT = 0.1
-HAND_BOXED = ("ilc_scenes", "kaggle_scenes")
 # Of the faces that the second and third network see: badly worn masks are few, and worth as much.
 STATE_SHARES = {"mask": 0.40, "no_mask": 0.36, "incorrect": 0.16, "occluded": 0.08}
 _FACES, _PARTS, _OTHERS = 0.45, 0.08, 0.47
 _SCENES = 0.6  # of the faces come from photographs that people boxed
 _SOFT = 0.01  # nobody is quite sure of a label
+_UNSURE = 0.15  # how much of a face it is that a teacher sees and people did not box
 
 
 class ProposalLesson:
@@ -114,7 +124,9 @@ class CropLesson:
         _, kinds, boxes, marks = batch
         smooth = nn.functional.smooth_l1_loss
         told, placed = kinds != PART_KIND, ~boxes[:, 0].isnan()
-        wanted = (kinds[told] == FACE_KIND).float() * (1 - 2 * _SOFT) + _SOFT
+        wanted = torch.full_like(answer[0][told, 0], _SOFT)
+        wanted[kinds[told] == FACE_KIND] = 1 - _SOFT
+        wanted[kinds[told] == UNSURE_KIND] = _UNSURE
         parts = {
             "score": nn.functional.binary_cross_entropy_with_logits(answer[0][told, 0], wanted),
             "box": 4 * smooth(answer[1][placed], boxes[placed], beta=0.05),
@@ -166,9 +178,9 @@ def _weights(some: Candidates, doubt: NDArray[np.float32] | None) -> NDArray[np.
             weights[rows] = _FACES * share * part / max(1, rows.sum())
     rows = some.kinds == PART_KIND
     weights[rows] = _PARTS / max(1, rows.sum())
-    others = some.kinds == NOT_KIND
+    others = np.isin(some.kinds, (NOT_KIND, UNSURE_KIND))
     # On street and news scenes people boxed every face that matters: what else is proposed there is the best lesson.
-    hard = np.where(some.parts == "ilc_scenes", 2.0, 1.0)
+    hard = np.where(some.parts == "ilc_scenes", 2.0, 1.0) * np.where(some.kinds == UNSURE_KIND, 0.7, 1.0)
     if doubt is not None:
         # What the network before refuses anyway is seldom seen.
         hard = hard * (0.15 + (doubt > 0.02) + 2.0 * (doubt > 0.1) + 3.0 * (doubt > 0.3))

@@ -18,6 +18,8 @@ from ml.training.detection.teachers import MaskedFaces, Taught, YuNet
 from ml.types import STATES, ImageError
 
 FACE, IGNORED = 1, 0
+#: States of the ignored: marked so by people, and seen by a teacher only.
+SPARE, UNKNOWN = "ignored", "unknown"
 _SAME = 0.4
 _NEAR = 0.3
 # A face that a teacher is this sure of is one where nobody drew boxes, and one that nobody boxed where somebody did.
@@ -162,7 +164,7 @@ def _boxed(one: _Seen) -> Scene:
         one.photo.split,
         np.concatenate([truth, rest]),
         np.array([FACE] * len(truth) + [IGNORED] * len(rest), np.int64),
-        (*(state for state, _ in one.photo.boxes), *("ignored" for _ in rest)),
+        (*(state for state, _ in one.photo.boxes), *(SPARE for _ in spare), *(UNKNOWN for _ in unknown)),
         np.concatenate([landmarks, np.full((len(rest), 5, 2), np.nan, np.float32)]),
     )
 
@@ -183,7 +185,7 @@ def _unboxed(one: _Seen) -> Scene:
         one.photo.split,
         boxes,
         sure.astype(np.int64),
-        tuple(state if s else "ignored" for s in sure),
+        tuple(state if s else UNKNOWN for s in sure),
         marks,
     )
 
