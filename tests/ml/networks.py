@@ -121,7 +121,7 @@ def _proposals() -> bytes:
 
 
 def _judge(size: int, *, measures: bool = False) -> bytes:
-    """Return a network that maps crops uint8 [N, S, S, 3] to logits, best for squares of the frame's size; and offsets."""
+    """Return a network that maps crops uint8 [N, S, S, 3] to logits, best for the frame's own size; and offsets."""
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["gray"], axes=[3], keepdims=0),

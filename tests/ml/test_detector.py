@@ -85,8 +85,8 @@ def test_a_face_that_fills_the_frame_is_found_by_the_second_pass(toy: Detector, 
 
 
 def test_what_both_passes_see_is_put_together(toy: Detector) -> None:
-    large, small = (40, 40, 4 * SIDES[2]), (520, 300, 24)
-    assert_found(toy.detect(scene(large, small)), large, small, apart=8)
+    large, small = (90, 60, 4 * SIDES[2]), (1100, 300, 24)
+    assert_found(toy.detect(scene(large, small, size=(480, 1200))), large, small, apart=8)
 
 
 def test_a_face_that_both_passes_see_is_found_once(toy_weights: Path) -> None:
