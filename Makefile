@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?=
 PHOTOS ?=
+FOLDER ?=
 PORT ?=
 ARGS ?=
 PY := .venv/bin/python
@@ -42,8 +43,8 @@ lint: .venv/.dev ## style, types, import rules, migrations, deployment settings
 bench: .venv/.run ## measure ours beside other detectors; with your own pictures: make bench PHOTOS=folder
 	$(PY) -m ml.bench $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
-train: .venv/.train ## train the classifier anew; options: make train ARGS="--help"
-	$(PY) -m ml.training.train_classifier $(ARGS)
+train: .venv/.train ## train all networks anew; with your own photos: make train FOLDER=folder; options: ARGS="--help"
+	$(PY) -m ml.training $(if $(FOLDER),--folder "$(FOLDER)") $(ARGS)
 
 lock: .venv/pyvenv.cfg ## pin what pyproject.toml asks for; newer versions: make lock ARGS=--upgrade
 	@mkdir -p var

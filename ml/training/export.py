@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
         metrics[name] = measure(some, calibration.chances(run_onnx(scratch, engine.plain_crops(some, preset))))
     path = scratch.replace(options.out / "classifier.onnx")
     compared = {"max_difference": float(f"{apart:.2g}"), "faces": min(COMPARED, len(crops))}
-    described = manifest(path, preset, calibration, compared, notes["trained_on"], options.version)
+    described = manifest(path, preset, calibration, compared, notes.get("trained_on") or pool.about, options.version)
     (options.out / CLASSIFIER).write_text(json.dumps(described | {"metrics": metrics}, indent=1) + "\n")
     say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, parity {apart:.1e}, temperature {calibration.temperature}")
     say(json.dumps(metrics, indent=1))

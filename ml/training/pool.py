@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the photographs, the teacher and the cuts are."""
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with index.csv")
     parser.add_argument("--yunet", type=Path, help="YuNet's weights (default: peers/ beside the data)")
+    parser.add_argument("--detector", type=Path, default=WEIGHTS, help="the folder of the detector that cuts the faces")
     parser.add_argument("--work", type=Path, default=WORK, help="cuts and checkpoints (default: var/training)")
 
 
@@ -53,7 +54,7 @@ class Pool:
     @classmethod
     def of(cls, options: argparse.Namespace) -> Pool:
         """Read what `add_arguments` added."""
-        return cls(options.data, options.yunet or options.data.parent / TEACHER, options.work)
+        return cls(options.data, options.yunet or options.data.parent / TEACHER, options.work, options.detector)
 
     def problem(self, *, needs_torch: bool) -> str | None:
         """Return a sentence about what is missing to work with it, or nothing."""

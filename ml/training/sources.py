@@ -115,7 +115,7 @@ def open_source(options: argparse.Namespace) -> Source:
     index = Pool.of(options)
     if options.folder is None:
         return index
-    folder = FolderPool(options.folder, options.work, options.folder_seed, options.balance)
+    folder = FolderPool(options.folder, options.work, options.folder_seed, options.balance, options.detector)
     return folder if options.mix >= 1 else MixedPool(index, folder, options.mix)
 
 
