@@ -53,6 +53,8 @@ def varied(
     _edge(image, rng)
     image = _light(image, rng)
     image = _worsen(image, size / margin, pixels, rng)
+    if rng.random() < 0.1:
+        _cover_chin(image, rng)
     if rng.random() < 0.15:
         _cover_forehead(image, rng)
     if rng.random() < 0.08:
@@ -167,3 +169,19 @@ def _cover_forehead(image: Image, rng: np.random.Generator) -> None:
     tall, wide = int(size * rng.uniform(0.1, 0.3)), int(size * rng.uniform(0.15, 0.6))
     left = int(rng.integers(0, size - wide))
     image[max(0, low - tall) : low, left : left + wide] = rng.integers(0, 256, 3)
+
+
+def _cover_chin(image: Image, rng: np.random.Generator) -> None:
+    """Put the back of a head before the lower edge, in place, as in a crowd: it is no mask, and says nothing of one."""
+    size = image.shape[0]
+    wide, tall = size * rng.uniform(0.25, 0.55), size * rng.uniform(0.14, 0.36)
+    at = float(rng.uniform(0.1, 0.9) * size)
+    cover = np.zeros((size, size), np.uint8)
+    cv2.ellipse(cover, (round(at), size), (round(wide), round(tall)), float(rng.normal(0, 8)), 0, 360, 255, -1)
+    soft = cv2.GaussianBlur(cover, (0, 0), float(rng.uniform(0.5, 2.0))).astype(np.float32)[..., None] / 255
+    if rng.random() < 0.5:  # the hair of this very face, upside down
+        hair = image[::-1].astype(np.float32)
+    else:
+        hair = np.full(image.shape, rng.uniform(5, 90), np.float32) + rng.normal(0, 6, (1, size, 1)).astype(np.float32)
+        hair = hair * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    image[:] = np.clip(image * (1 - soft) + hair * soft, 0, 255).astype(np.uint8)
