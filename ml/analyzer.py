@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What the detector looks at is smaller; the rest is detail for the classifier's crops of small faces. A square photo
 # of twelve megapixels is just large enough to be halved.
-_LONG_SIDE = 1600
+LONG_SIDE = 1600
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Analyzer:
         """
         models = self._ready()
         started = time.perf_counter()
-        photo = decode_reduced(source, _LONG_SIDE)
+        photo = decode_reduced(source, LONG_SIDE)
         octaves = Octaves(photo.pixels)
         decoded = time.perf_counter()
         found = models.detector.detect(octaves)
