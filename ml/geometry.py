@@ -21,7 +21,7 @@ _REMAP_LIMIT = 32_000
 
 
 class Octaves:
-    """Halve a photo on demand and keep the halves, so that no crop or pyramid level shrinks by more than two.
+    """Halve a photo on demand and keep the halves, so that no crop and no copy shrinks by more than two.
 
     Bilinear sampling looks at four pixels; shrinking by more than two would skip some and show moiré instead
     of a face. The halves are box averages, hence what is sampled from them is antialiased.

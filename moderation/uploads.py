@@ -16,7 +16,7 @@ from mask_social.errors import ApiError
 from moderation import inference
 
 _MIN_SIDE = 16
-# No camera makes a longer strip; the pyramid of the detector would grow with it.
+# No camera makes a longer strip; shrunk to the detector's working size it would be a few pixels high.
 _MAX_RATIO = 30
 _JPEG_QUALITY = 92
 # A progressive photo has about ten scans. Each makes the decoder go over all pixels again, and an empty one is a few

@@ -15,7 +15,7 @@ import sys
 import django
 django.setup()
 import mask_social.urls, mask_social.celery, moderation.tasks, incentives.tasks
-print(sorted({"torch", "onnxruntime", "tensorflow", "mtcnn"} & set(sys.modules)))
+print(sorted({"torch", "onnxruntime", "tensorflow", "onnx"} & set(sys.modules)))
 """
 
 

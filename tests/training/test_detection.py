@@ -12,7 +12,7 @@ import pytest
 from ml.detector import Detector
 from ml.manifest import DetectorManifest
 from ml.session import CPU
-from ml.training.detection.candidates import FACE_KIND, MARGIN, NOT_KIND, PART_KIND, SIDE, Candidates
+from ml.training.detection.candidates import FACE_KIND, MARGIN, NOT_KIND, PART_KIND, SIDE, UNSURE_KIND, Candidates
 from ml.training.detection.scenes import FACE, IGNORED
 from tests.training.test_scenes import a_scene, with_discs
 
@@ -112,7 +112,7 @@ def test_the_proposal_network_learns_where_faces_are() -> None:
     assert (batch[1] == 1).any()
     net, losses = tiny().train(), []
     optimizer = torch.optim.AdamW(net.parameters(), 2e-2)
-    for _ in range(12):
+    for _ in range(30):
         parts = lesson.losses(net(learn.to_input(batch[0])), batch)
         loss = sum(parts.values())
         optimizer.zero_grad()
@@ -220,6 +220,19 @@ def test_parts_of_faces_teach_where_the_box_is_and_not_whether_there_is_one(net:
     assert lesson.losses(answer, batch)["box"] > before["box"]
     answer[0][stranger] += 9
     assert lesson.losses(answer, batch)["score"] > before["score"]
+
+
+def test_what_only_a_teacher_takes_for_a_face_is_to_be_less_of_one() -> None:
+    lesson = lessons.CropLesson(some_candidates(), RefineNet, batch=12)
+    nowhere, nothing = torch.full((2, 4), torch.nan), torch.full((2, 10), torch.nan)
+
+    def score(kind: int, logit: float) -> float:
+        batch = (torch.zeros(2, 24, 24, 3), torch.full((2,), kind), nowhere, nothing)
+        return float(lesson.losses((torch.full((2, 1), logit), torch.zeros(2, 4)), batch)["score"])
+
+    tried = np.arange(-6.0, 6.0, 0.25)
+    best = {kind: tried[np.argmin([score(kind, x) for x in tried])] for kind in (NOT_KIND, UNSURE_KIND, FACE_KIND)}
+    assert best[NOT_KIND] < -4 < best[UNSURE_KIND] < -1 < 4 < best[FACE_KIND]
 
 
 class _Brightness(torch.nn.Module):  # type: ignore[misc]  # torch is an extra: its classes are Any where it is absent

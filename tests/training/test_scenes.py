@@ -15,9 +15,30 @@ from ml.session import CPU
 from ml.training import train_detector
 from ml.training.crops import read_index
 from ml.training.detection import candidates, draws, scenes
-from ml.training.detection.candidates import FACE_KIND, MARGIN, NOT_KIND, PART_KIND, SIDE, Candidates, mine, mined, vary
+from ml.training.detection.candidates import (
+    FACE_KIND,
+    MARGIN,
+    NOT_KIND,
+    PART_KIND,
+    SIDE,
+    UNSURE_KIND,
+    Candidates,
+    mine,
+    mined,
+    vary,
+)
 from ml.training.detection.draws import Drawn, Labelled, Window, draw
-from ml.training.detection.scenes import FACE, IGNORED, Convention, Scene, find_scenes, load_scenes, save_scenes
+from ml.training.detection.scenes import (
+    FACE,
+    IGNORED,
+    SPARE,
+    UNKNOWN,
+    Convention,
+    Scene,
+    find_scenes,
+    load_scenes,
+    save_scenes,
+)
 from ml.training.detection.teachers import Taught
 from tests.ml.networks import write_cascade
 
@@ -25,13 +46,15 @@ RED = (255, 0, 0)
 WIDER, UNIT = np.array([-2, -2, 2, 2]), np.array([0, 0, 1, 1])
 
 
-def a_scene(boxes: list[list[float]], kinds: list[int] | None = None, part: str = "ilc_scenes") -> Scene:
+def a_scene(
+    boxes: list[list[float]], kinds: list[int] | None = None, part: str = "ilc_scenes", other: str = SPARE
+) -> Scene:
     """Return a scene whose faces are masked and have landmarks at fixed shares of their boxes."""
     corners = np.array(boxes, np.float32).reshape(-1, 4)
     shares = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
     marks = corners[:, None, :2] + shares * (corners[:, 2:] - corners[:, :2])[:, None]
     of = [FACE] * len(corners) if kinds is None else kinds
-    states = tuple("mask" if kind == FACE else "ignored" for kind in of)
+    states = tuple("mask" if kind == FACE else other for kind in of)
     return Scene(f"{part}/1.png", part, "train", corners, np.array(of, np.int64), states, marks.astype(np.float32))
 
 
@@ -123,7 +146,7 @@ def test_boxes_that_people_drew_are_the_truth_and_what_only_a_teacher_sees_count
     scene = found["a.png"]
     assert scene.boxes.tolist() == [[10, 10, 50, 60], [300, 10, 320, 30], [200, 10, 230, 40], [100, 10, 130, 40]]
     assert scene.kinds.tolist() == [FACE, FACE, IGNORED, IGNORED]
-    assert scene.states == ("mask", "no_mask", "ignored", "ignored")
+    assert scene.states == ("mask", "no_mask", "ignored", "unknown")
     # Landmarks are known where a teacher saw the same face.
     assert [bool(np.isnan(marks).any()) for marks in scene.landmarks] == [False, True, True, True]
     # A boxed photograph without a box has no face.
@@ -144,7 +167,7 @@ def test_without_boxes_a_sure_teacher_is_the_truth_and_a_doubtful_one_counts_nei
     sure = taught(([10, 10, 50, 60], 0.9), ([100, 10, 130, 40], 0.5))
     found = scenes_of(tmp_path, monkeypatch, rows, {400: sure, 401: doubtful, 402: doubtful})
     assert found["a.png"].kinds.tolist() == [FACE, IGNORED]
-    assert found["a.png"].states == ("mask", "ignored")
+    assert found["a.png"].states == ("mask", "unknown")
     assert found["b.png"].kinds.tolist() == [IGNORED]
     # A photograph about one person has a face, and one that is cut to the face shows it in the middle.
     assert found["c.png"].kinds.tolist() == [FACE]
@@ -254,6 +277,16 @@ def test_a_proposal_of_half_a_face_is_a_part_of_one(toy: Detector) -> None:
     parts = found.pick(found.kinds == PART_KIND)
     assert len(parts) == 1
     assert not np.isnan(parts.boxes).any()
+
+
+@pytest.mark.parametrize(("part", "kinds"), [("ilc_scenes", {UNSURE_KIND}), ("crowd_mask", set())])
+def test_what_only_a_teacher_takes_for_a_face_is_unsure_where_people_drew_boxes(
+    toy: Detector, part: str, kinds: set[int]
+) -> None:
+    unboxed = a_scene([[40, 40, 88, 88]], [IGNORED], part, other=UNKNOWN)
+    found = mine(toy, with_squares([[40, 40, 88, 88]]), unboxed, np.random.default_rng(0))
+    assert set(found.kinds.tolist()) == kinds
+    assert np.isnan(found.boxes).all()
 
 
 def test_a_photograph_of_nobody_gives_strangers_or_nothing(toy: Detector) -> None:
