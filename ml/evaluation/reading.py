@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.analyzer import LONG_SIDE as LONG_SIDE
+from ml.analyzer import LONG_SIDE
 from ml.commands import as_json, from_json
 from ml.evaluation.index import LabelledPhoto
 from ml.evaluation.traits import Traits, measure, yaw_of
