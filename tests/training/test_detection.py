@@ -110,7 +110,7 @@ def test_the_proposal_network_learns_where_faces_are() -> None:
     batch = lesson.batch(np.random.default_rng(0))
     assert [tuple(part.shape) for part in batch] == [(2, 64, 64, 3), (2, 84), (2, 84, 4)]
     assert (batch[1] == 1).any()
-    net, losses = tiny().train(), []
+    net, losses = tiny().train(), list[float]()
     optimizer = torch.optim.AdamW(net.parameters(), 2e-2)
     for _ in range(30):
         parts = lesson.losses(net(learn.to_input(batch[0])), batch)

@@ -329,7 +329,8 @@ def test_box_and_landmarks_move_with_the_pixels_of_a_varied_cut(size: int, margi
     for (x, y), colour in zip(eyes.tolist(), [(0, 255, 0), (0, 0, 255)], strict=True):
         cv2.circle(crop, (x, y), 5, colour, -1)
     marks = np.array([*eyes, [48, 50], [40, 58], [56, 58]], np.float32)
-    rng, mirrored = np.random.default_rng(3), set()
+    rng = np.random.default_rng(3)
+    mirrored: set[tuple[int, ...]] = set()
     corner, side = (size - size / margin) / 2, size / margin
     for _ in range(40):
         sample = vary(crop, box, marks, size, margin, rng)
