@@ -202,13 +202,16 @@ def test_a_crowd_costs_no_more_crops_than_the_limits(toy_weights: Path, monkeypa
     seen: list[int] = []
     look = few._look
 
-    def counted(session: Any, octaves: Octaves, boxes: Floats, stage: Any) -> Any:
+    def counted(session: Any, octaves: Octaves, boxes: Floats, stage: Any, *, mirrored: bool = False) -> Any:
         seen.append(len(boxes))
-        return look(session, octaves, boxes, stage)
+        return look(session, octaves, boxes, stage, mirrored=mirrored)
 
     monkeypatch.setattr(few, "_look", counted)
     few.detect(crowd())
-    assert seen == [40, 30]
+    assert seen[:2] == [40, 30]
+    # The last network looks again at each face once.
+    assert len(seen) == 3
+    assert 0 < seen[2] < 30
 
 
 def test_how_many_crops_are_seen_at_once_changes_nothing(toy: Detector, toy_weights: Path) -> None:
@@ -217,13 +220,11 @@ def test_how_many_crops_are_seen_at_once_changes_nothing(toy: Detector, toy_weig
 
 
 def test_a_find_within_a_better_one_is_dropped(toy_weights: Path) -> None:
-    # A bright corner within a dim square: two frames of one thing, as an eye in a face.
     photo = scene((100, 100, 96))
-    lenient = variant(toy_weights, nested_share=1.0, onet={"nms_iou": 1.0}, rnet={"nms_iou": 1.0})
-    strict = variant(toy_weights, nested_share=0.7, onet={"nms_iou": 1.0}, rnet={"nms_iou": 1.0})
-    everything = lenient.detect(photo)
+    every: dict[str, Any] = {"look_again_iou": 1.0, "onet": {"nms_iou": 1.0}, "rnet": {"nms_iou": 1.0}}
+    everything = variant(toy_weights, nested_share=1.0, **every).detect(photo)
     assert len(everything) > 1
-    (box,) = strict.detect(photo).boxes
+    (box,) = variant(toy_weights, nested_share=0.7, **every).detect(photo).boxes
     assert np.array_equal(box, everything.boxes[0])
 
 
@@ -235,6 +236,40 @@ def test_a_score_weighs_the_three_stages(toy_weights: Path) -> None:
     # The first stage alone is surer of each white cell than of anything.
     first = variant(toy_weights, score_weights=(1.0, 0.0, 0.0))
     assert first.detect(photo).scores == pytest.approx(1 / (1 + np.exp(-5)), abs=1e-3)
+
+
+def test_a_look_into_the_mirror_sees_the_other_way_round(toy: Detector) -> None:
+    octaves, stage = Octaves(scene((110, 100, 40))), toy.manifest.stages["onet"]
+    boxes = np.array([[100, 96, 148, 144]], np.float32)
+    (plain,), (mirrored,) = (
+        toy._look(toy._onet, octaves, boxes, stage, mirrored=mirrored)[1] for mirrored in (False, True)
+    )
+    assert plain == pytest.approx(np.array([10, 4, 2, -4]) / 48, abs=0.04)
+    assert mirrored == pytest.approx(np.array([-2, 4, -10, -4]) / 48, abs=0.04)
+
+
+def test_what_both_looks_say_is_averaged(toy_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, photo = variant(toy_weights, look_again_iou=0.3), scene((100, 100, 48))
+    first = detector.detect(photo)
+    look = detector._look
+
+    def shifted(*given: Any, mirrored: bool = False) -> Any:
+        logits, offsets, points = look(*given, mirrored=mirrored)
+        # In the mirror: four pixels to the left there, four to the right on the photo.
+        return (logits - 2, offsets + np.array([-4, 0, -4, 0]) / 48, points) if mirrored else (logits, offsets, points)
+
+    monkeypatch.setattr(detector, "_look", shifted)
+    both = detector.detect(photo)
+    assert both.boxes == pytest.approx(first.boxes + np.array([2, 0, 2, 0]), abs=0.5)
+    logit, before = (np.log(found.scores / (1 - found.scores)) for found in (both, first))
+    assert logit == pytest.approx(before - 1, abs=1e-3)
+    assert np.array_equal(both.landmarks, first.landmarks)
+
+
+def test_what_is_hopeless_at_the_first_look_gets_no_second(toy_weights: Path) -> None:
+    photo = scene((40, 40, 48), (200, 40, 58))
+    scores = variant(toy_weights).detect(photo).scores
+    assert len(variant(toy_weights, look_again=float(scores.mean())).detect(photo)) == 1
 
 
 def test_nothing_below_the_last_threshold_is_reported(toy_weights: Path) -> None:
