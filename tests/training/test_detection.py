@@ -235,7 +235,7 @@ def test_what_only_a_teacher_takes_for_a_face_is_to_be_less_of_one() -> None:
     assert best[NOT_KIND] < -4 < best[UNSURE_KIND] < -1 < 4 < best[FACE_KIND]
 
 
-class _Brightness(torch.nn.Module):  # type: ignore[misc]  # torch is an extra: its classes are Any where it is absent
+class _Brightness(torch.nn.Module):  # type: ignore[name-defined,misc]  # torch is what importorskip returned
     """Take bright crops for faces, or dark ones."""
 
     def __init__(self, sign: float) -> None:

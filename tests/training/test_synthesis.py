@@ -8,8 +8,8 @@ import pytest
 from ml.geometry import OUTSIDE
 from ml.training import synthesis
 from ml.training.crops import Faces
+from ml.training.data import TRANSFER
 from ml.training.synthesis import drawable, synthesize
-from ml.training.transfer import TRANSFER
 from ml.types import STATES
 from tests.training.test_data import make_faces
 from tests.training.test_transfer import MARKS, bare_face, masked_face
