@@ -2,7 +2,8 @@
 
 The shape is that of Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
 Networks", 2016; the networks are our own. The proposing one answers at three strides at once and so needs no pyramid of
-the photo: a second run over a quarter of the size is for faces that fill the frame.
+the photo: a second run over a quarter of the size is for faces that fill the frame. The last one looks twice, once into
+a mirror.
 """
 
 import math
@@ -73,18 +74,15 @@ class Detector:
         Each stage hands on a limited number of candidates, so a crowd costs bounded time and memory.
         """
         octaves = image if isinstance(image, Octaves) else Octaves(image)
-        stages = self.manifest.stages
-        found = self.refine(octaves, self.propose(octaves))
-        logits, offsets, points = self._look(self._onet, octaves, found.boxes, stages["onet"])
-        sides = squares(found.boxes)
-        boxes = _clipped(_moved(sides, offsets), octaves)
-        landmarks = sides[:, None, :2] + (points.reshape(-1, 5, 2) - np.float32(0.5)) * sides[:, None, 2:]
-        scores = self._score(np.concatenate([found.logits, logits], axis=1))
-        smallest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) / self._shrink(octaves)
-        rows = np.flatnonzero((scores > stages["onet"].threshold) & (smallest >= self.manifest.min_face))
-        rows = rows[self.suppress(boxes[rows], scores[rows], stages["onet"].nms_iou, stages["onet"].limit)]
-        rows = rows[without_nested(boxes[rows], self.manifest.nested_share)]
-        return Detections(boxes[rows], scores[rows], landmarks[rows])
+        stage = self.manifest.stages["onet"]
+        found, landmarks = self._judge(octaves, self.refine(octaves, self.propose(octaves)))
+        found = self._look_again(octaves, found)
+        scores = _sigmoid(self._weighed(found.logits))
+        sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0) / self._shrink(octaves)
+        rows = np.flatnonzero((scores > stage.threshold) & (sides >= self.manifest.min_face))
+        rows = rows[self.suppress(found.boxes[rows], scores[rows], stage.nms_iou, stage.limit)]
+        rows = rows[without_nested(found.boxes[rows], self.manifest.nested_share)]
+        return Detections(found.boxes[rows], scores[rows], landmarks[rows])
 
     def propose(self, octaves: Octaves) -> Candidates:
         """Return where the first network sees faces, over all passes, best first."""
@@ -115,6 +113,29 @@ class Detector:
         both = Candidates(boxes, np.concatenate([found.logits, logits], axis=1))
         both = both.pick(np.flatnonzero(both.logits[:, 1] > _logit(stage.threshold)))
         return both.pick(self.suppress(both.boxes, both.logits.sum(axis=1), stage.nms_iou, stage.limit))
+
+    def _judge(self, octaves: Octaves, found: Candidates) -> tuple[Candidates, Floats]:
+        """Let the third network look; return what may be a face, surest first, and the landmarks [N, 5, 2]."""
+        stage = self.manifest.stages["onet"]
+        logits, offsets, points = self._look(self._onet, octaves, found.boxes, stage)
+        sides = squares(found.boxes)
+        landmarks = sides[:, None, :2] + (points.reshape(-1, 5, 2) - np.float32(0.5)) * sides[:, None, 2:]
+        boxes = _clipped(_moved(sides, offsets), octaves)
+        judged = Candidates(boxes, np.concatenate([found.logits, logits], axis=1))
+        sure = self._weighed(judged.logits)
+        rows = np.flatnonzero(sure > _logit(self.manifest.look_again))
+        rows = rows[self.suppress(boxes[rows], sure[rows], self.manifest.look_again_iou, stage.limit)]
+        return judged.pick(rows), landmarks[rows]
+
+    def _look_again(self, octaves: Octaves, found: Candidates) -> Candidates:
+        """Average what the third network says of a face with what it says of the mirrored face at its better place."""
+        stage = self.manifest.stages["onet"]
+        logits, offsets, _ = self._look(self._onet, octaves, found.boxes, stage, mirrored=True)
+        offsets = offsets[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
+        boxes = _clipped(_moved(squares(found.boxes), offsets), octaves)
+        both = found.logits.copy()
+        both[:, 2] = (both[:, 2] + logits[:, 0]) / 2
+        return Candidates(np.asarray((found.boxes + boxes) / 2, np.float32), both)
 
     def suppress(self, boxes: Floats, scores: Floats, iou: float, limit: int) -> Indices:
         """Return the rows of at most `limit` boxes that no better one overlaps by more than `iou`, best first."""
@@ -151,12 +172,14 @@ class Detector:
         return np.concatenate(boxes), np.concatenate(logits)
 
     def _look(
-        self, session: Any, octaves: Octaves, boxes: Floats, stage: StageSettings
+        self, session: Any, octaves: Octaves, boxes: Floats, stage: StageSettings, *, mirrored: bool = False
     ) -> tuple[Floats, Floats, Floats]:
         """Run a network over the squares around boxes [N, 4]; return logits [N, 1], offsets [N, 4], points [N, 10]."""
         if not len(boxes):
             return np.empty((0, 1), np.float32), np.empty((0, 4), np.float32), np.empty((0, 10), np.float32)
         crops = crop_squares(octaves, boxes, stage.size, stage.margin)
+        if mirrored:
+            crops = np.ascontiguousarray(crops[:, :, ::-1])
         parts = [
             session.run(None, {"pixels": crops[start : start + stage.chunk]})
             for start in range(0, len(crops), stage.chunk)
@@ -164,9 +187,10 @@ class Detector:
         logits, offsets, *points = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return logits, offsets, points[0] if points else np.empty((len(crops), 0), np.float32)
 
-    def _score(self, logits: Floats) -> Floats:
+    def _weighed(self, logits: Floats) -> Floats:
+        """Return the logit [N] that those of the three stages [N, 3] come to."""
         weights = np.array(self.manifest.score_weights, np.float32)
-        return np.asarray(1 / (1 + np.exp(-(logits @ weights + np.float32(self.manifest.score_bias)))), np.float32)
+        return np.asarray(logits @ weights + np.float32(self.manifest.score_bias), np.float32)
 
 
 def _moved(sides: Floats, offsets: Floats) -> Floats:
@@ -178,6 +202,10 @@ def _moved(sides: Floats, offsets: Floats) -> Floats:
 def _clipped(boxes: Floats, octaves: Octaves) -> Floats:
     limits = np.array([octaves.width, octaves.height] * 2, np.float32)
     return np.asarray(np.clip(boxes, 0, limits), np.float32)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _logit(probability: float) -> np.float32:

@@ -58,6 +58,10 @@ class DetectorManifest:
     #: The score of a face is the sigmoid of the three stages' logits, weighted, plus a bias.
     score_weights: tuple[float, ...]
     score_bias: float
+    #: What scores more than this after the last network's first look, and is overlapped by nothing better by more than
+    #: the second number, is looked at once more.
+    look_again: float
+    look_again_iou: float
     #: Of two found faces the worse is dropped if they share more than this of the smaller one's area.
     nested_share: float
 
@@ -87,6 +91,8 @@ class DetectorManifest:
             stages=stages,
             score_weights=tuple(float(weight) for weight in values["score"]["weights"]),
             score_bias=float(values["score"]["bias"]),
+            look_again=float(values["look_again"]["threshold"]),
+            look_again_iou=float(values["look_again"]["nms_iou"]),
             nested_share=float(values["nested_share"]),
         )
 

@@ -52,7 +52,10 @@ SETTINGS: dict[str, Any] = {
         },
     },
     "nested_share": 0.7,
-    "score": {"weights": [0.0, 0.0, 1.0], "bias": 0.0},
+    # The first network sees more of the photo than the others, but knows the training photographs by heart.
+    "score": {"weights": [0.3, 0.2, 1.0], "bias": 0.0},
+    # Once more, mirrored: two in a hundred masked faces more at the same number of strays.
+    "look_again": {"threshold": 0.05, "nms_iou": 0.6},
 }
 
 
