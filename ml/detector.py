@@ -157,9 +157,12 @@ class Detector:
         """Run the first network over one picture [H, W, 3]; return boxes [N, 4] in it and their logits [N]."""
         height, width = image.shape[:2]
         step = self.manifest.strides[-1]
-        planes = np.full((1, 3, -(-height // step) * step, -(-width // step) * step), OUTSIDE, np.uint8)
-        for plane, channel in zip(planes[0], cv2.split(image), strict=True):
-            plane[:height, :width] = channel
+        if height % step or width % step:
+            border = (0, -height % step, 0, -width % step)
+            image = cast(Pixels, cv2.copyMakeBorder(image, *border, cv2.BORDER_CONSTANT, value=(OUTSIDE,) * 3))
+        # OpenCV parts the channels ten times as fast as NumPy or a Transpose in the graph.
+        planes = np.empty((1, 3, *image.shape[:2]), np.uint8)
+        cv2.split(image, list(planes[0]))
         names = [f"map{stride}" for stride in self.manifest.strides]
         boxes, logits = [], []
         for stride, found in zip(self.manifest.strides, self._pnet.run(names, {"pixels": planes}), strict=True):

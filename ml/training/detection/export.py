@@ -33,9 +33,9 @@ SETTINGS: dict[str, Any] = {
     "least_face": 40,
     "least_pass": 32,
     "stages": {
-        "pnet": {"threshold": 0.12, "nms_iou": 0.6, "limit": 300},
+        "pnet": {"threshold": 0.15, "nms_iou": 0.6, "limit": 300},
         "rnet": {
-            "threshold": 0.1,
+            "threshold": 0.3,
             "nms_iou": 0.6,
             "limit": 150,
             "size": RefineNet.SIZE,
