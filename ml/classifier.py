@@ -39,7 +39,7 @@ class Classifier:
         logits = [np.empty((0, len(m.states)), np.float32)]
         for start in range(0, len(crops), _BATCH):
             logits.append(self._run(crops[start : start + _BATCH]))
-        return softmax(np.concatenate(logits).astype(np.float64) / m.temperature)
+        return softmax((np.concatenate(logits).astype(np.float64) + np.array(m.bias)) / m.temperature)
 
     def _run(self, crops: Pixels) -> Floats:
         m = self.manifest

@@ -118,6 +118,8 @@ class ClassifierManifest:
     output_name: str
     states: tuple[str, ...]
     temperature: float
+    #: Added to the logits, one per state, before they are divided by the temperature.
+    bias: tuple[float, ...]
     margin: float
 
     @classmethod
@@ -144,12 +146,15 @@ class ClassifierManifest:
             output_name=str(logits["name"]),
             states=tuple(str(state) for state in logits["states"]),
             temperature=float(values["temperature"]),
+            bias=tuple(float(value) for value in values.get("bias", [0.0] * len(logits["states"]))),
             margin=float(values["crop"]["margin"]),
         )
         if manifest.size < 1 or manifest.scale <= 0 or manifest.temperature <= 0 or manifest.margin <= 0:
             raise ValueError("size, scale, temperature and margin must be positive")
         if not manifest.states or len(set(manifest.states)) != len(manifest.states):
             raise ValueError("states must be named once each")
+        if len(manifest.bias) != len(manifest.states):
+            raise ValueError(f"bias has {len(manifest.bias)} numbers for {len(manifest.states)} states")
         return manifest
 
     def read(self) -> bytes:

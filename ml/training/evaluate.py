@@ -93,7 +93,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     faces = pool.of_split(options.split)
     crops = np.stack([plain(c, b, shipped.size, shipped.margin) for c, b in zip(faces.crops, faces.boxes, strict=True)])
-    chances = softmax(run_onnx(options.weights / shipped.file, crops).astype(np.float64) / shipped.temperature)
+    chances = softmax(
+        (run_onnx(options.weights / shipped.file, crops).astype(np.float64) + shipped.bias) / shipped.temperature
+    )
     say(table(faces, chances))
     for name, value in summary(faces, chances).items():
         say(f"{name}: {value}")
