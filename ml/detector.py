@@ -79,7 +79,12 @@ class Detector:
         found = self._look_again(octaves, found)
         scores = _sigmoid(self._weighed(found.logits))
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0) / self._shrink(octaves)
-        rows = np.flatnonzero((scores > stage.threshold) & (sides >= self.manifest.min_face))
+        large = sides >= self.manifest.min_face
+        rows = np.flatnonzero((scores > stage.threshold) & large)
+        if not len(rows):
+            # Who takes a photo mostly takes one of somebody: where nobody is sure, the likeliest is shown.
+            rows = np.flatnonzero((scores > self.manifest.lone_threshold) & large)
+            rows = rows[np.argsort(-scores[rows], kind="stable")[:1]]
         rows = rows[self.suppress(found.boxes[rows], scores[rows], stage.nms_iou, stage.limit)]
         rows = rows[without_nested(found.boxes[rows], self.manifest.nested_share)]
         return Detections(found.boxes[rows], scores[rows], landmarks[rows])

@@ -58,6 +58,8 @@ class DetectorManifest:
     #: The score of a face is the sigmoid of the three stages' logits, weighted, plus a bias.
     score_weights: tuple[float, ...]
     score_bias: float
+    #: Where no face reaches the last stage's threshold, the likeliest one counts from this score on.
+    lone_threshold: float
     #: What scores more than this after the last network's first look, and is overlapped by nothing better by more than
     #: the second number, is looked at once more.
     look_again: float
@@ -91,6 +93,7 @@ class DetectorManifest:
             stages=stages,
             score_weights=tuple(float(weight) for weight in values["score"]["weights"]),
             score_bias=float(values["score"]["bias"]),
+            lone_threshold=float(values["lone_threshold"]),
             look_again=float(values["look_again"]["threshold"]),
             look_again_iou=float(values["look_again"]["nms_iou"]),
             nested_share=float(values["nested_share"]),

@@ -280,6 +280,16 @@ def test_nothing_below_the_last_threshold_is_reported(toy_weights: Path) -> None
     assert strict.detect(photo).scores.tolist() == [scores[0]]
 
 
+def test_where_nobody_is_sure_the_likeliest_face_is_reported_alone(toy_weights: Path) -> None:
+    photo = scene((40, 40, 48), (200, 40, 58))
+    best, other = variant(toy_weights).detect(photo).scores.tolist()
+    unsure = {"threshold": (best + 1) / 2}
+    assert variant(toy_weights, onet=unsure, lone_threshold=other / 2).detect(photo).scores.tolist() == [best]
+    assert len(variant(toy_weights, onet=unsure, lone_threshold=(best + 1) / 2).detect(photo)) == 0
+    # Beside a sure one, the unsure stay away.
+    assert len(variant(toy_weights, onet={"threshold": (best + other) / 2}, lone_threshold=0.0).detect(photo)) == 1
+
+
 def test_proposals_are_those_that_plain_loops_read_from_the_maps(detector: Detector, portrait: Pixels) -> None:
     height, width = 480, 512
     octaves = Octaves(np.ascontiguousarray(portrait[:height, :width]))

@@ -33,9 +33,9 @@ SETTINGS: dict[str, Any] = {
     "least_face": 40,
     "least_pass": 32,
     "stages": {
-        "pnet": {"threshold": 0.15, "nms_iou": 0.6, "limit": 300},
+        "pnet": {"threshold": 0.12, "nms_iou": 0.6, "limit": 300},
         "rnet": {
-            "threshold": 0.3,
+            "threshold": 0.15,
             "nms_iou": 0.6,
             "limit": 150,
             "size": RefineNet.SIZE,
@@ -54,6 +54,7 @@ SETTINGS: dict[str, Any] = {
     "nested_share": 0.7,
     # The first network sees more of the photo than the others, but knows the training photographs by heart.
     "score": {"weights": [0.3, 0.2, 1.0], "bias": 0.0},
+    "lone_threshold": 0.2,
     # Once more, mirrored: two in a hundred masked faces more at the same number of strays.
     "look_again": {"threshold": 0.05, "nms_iou": 0.6},
 }
