@@ -86,8 +86,8 @@ class Looking:
                 return Observation(photo, (), (None,) * len(photo.faces), str(error))
             octaves = Octaves(copy.pixels)
             usual, more = (detector.detect(octaves) for detector in detectors)
-            # Suppression goes from the best face down: above its threshold the lenient one finds the same.
-            rows = more.scores <= last.threshold
+            # Suppression goes from the best face down: what the usual one returns, the lenient one finds alike.
+            rows = ~(more.boxes[:, None] == usual.boxes[None]).all(axis=2).any(axis=1)
             more = Detections(more.boxes[rows], more.scores[rows], more.landmarks[rows])
             seen = _seen(usual, copy, octaves, classifier, returned=True)
             return _observed(photo, copy, octaves, seen + _seen(more, copy, octaves, classifier, returned=False))

@@ -105,11 +105,27 @@ def test_it_judges_the_faces_that_predict_writes(index: Path, weights: Path) -> 
         assert len(observation.traits) == (len(photo.faces) if photo.is_scene else 1)
 
 
-def test_it_sees_what_a_strict_detector_leaves_out(index: Path, weights: Path, tmp_path: Path) -> None:
-    strict = Path(shutil.copytree(weights, tmp_path / "strict"))
-    settings = json.loads((strict / "detector.json").read_text())
+def strict_weights(weights: Path, folder: Path, **changed: float) -> Path:
+    """Copy weights to a folder whose detector returns next to nothing."""
+    strict = Path(shutil.copytree(weights, folder))
+    settings = json.loads((strict / "detector.json").read_text()) | changed
     settings["stages"]["onet"]["threshold"] = 0.9999
     (strict / "detector.json").write_text(json.dumps(settings))
+    return strict
+
+
+def test_a_face_that_is_returned_for_want_of_surer_ones_is_seen_once(
+    index: Path, weights: Path, tmp_path: Path
+) -> None:
+    look = Looking(strict_weights(weights, tmp_path / "strict"), ("CPUExecutionProvider",)).prepare()
+    seen = look(read_index(index)[-1]).seen
+    (returned,) = [one for one in seen if one.returned]
+    assert returned.face.score == max(one.face.score for one in seen)
+    assert len({one.face.box for one in seen}) == len(seen) > 1
+
+
+def test_it_sees_what_a_strict_detector_leaves_out(index: Path, weights: Path, tmp_path: Path) -> None:
+    strict = strict_weights(weights, tmp_path / "strict", lone_threshold=0.9999)
     look, usual = (Looking(folder, ("CPUExecutionProvider",)).prepare() for folder in (strict, weights))
     photo = read_index(index)[-1]
     seen = look(photo).seen

@@ -64,7 +64,9 @@ def test_a_stage_with_a_setting_that_nobody_knows_is_refused(copy: Path) -> None
         DetectorManifest.load(copy)
 
 
-@pytest.mark.parametrize("entry", ["long_side", "strides", "passes", "score", "lone_threshold", "look_again", "stages", "files"])
+@pytest.mark.parametrize(
+    "entry", ["long_side", "strides", "passes", "score", "lone_threshold", "look_again", "stages", "files"]
+)
 def test_a_missing_entry_of_the_detector_is_named(copy: Path, entry: str) -> None:
     values = json.loads((copy / "detector.json").read_text())
     del values[entry]
