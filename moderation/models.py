@@ -143,8 +143,9 @@ class Policy(models.Model):
     min_face_score = models.FloatField(default=0.85)
     # A face counts when its short side is at least this share of the largest face's.
     min_face_ratio = models.FloatField(default=0.4)
+    # Masked is worth money: on held-out training faces 0.8 lets one badly worn mask in forty pass, 0.7 one in fifteen.
     # From `sure` up a face is in the state; below `likely` it is not; between them it is uncertain.
-    mask_sure = models.FloatField(default=0.7)
+    mask_sure = models.FloatField(default=0.8)
     mask_likely = models.FloatField(default=0.3)
     no_mask_sure = models.FloatField(default=0.6)
     no_mask_likely = models.FloatField(default=0.3)

@@ -193,7 +193,7 @@ class Migration(migrations.Migration):
                 ),
                 ("min_face_score", models.FloatField(default=0.85)),
                 ("min_face_ratio", models.FloatField(default=0.4)),
-                ("mask_sure", models.FloatField(default=0.7)),
+                ("mask_sure", models.FloatField(default=0.8)),
                 ("mask_likely", models.FloatField(default=0.3)),
                 ("no_mask_sure", models.FloatField(default=0.6)),
                 ("no_mask_likely", models.FloatField(default=0.3)),
