@@ -135,12 +135,15 @@ class Detector:
     def _look_again(self, octaves: Octaves, found: Candidates) -> Candidates:
         """Average what the third network says of a face with what it says of the mirrored face at its better place."""
         stage = self.manifest.stages["onet"]
-        logits, offsets, _ = self._look(self._onet, octaves, found.boxes, stage, mirrored=True)
+        # What is sure already stays so; a crowd is seen in half the time.
+        rows = np.flatnonzero(self._weighed(found.logits) < _logit(self.manifest.sure_at_once))
+        logits, offsets, _ = self._look(self._onet, octaves, found.boxes[rows], stage, mirrored=True)
         offsets = offsets[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
-        boxes = _clipped(_moved(squares(found.boxes), offsets), octaves)
-        both = found.logits.copy()
-        both[:, 2] = (both[:, 2] + logits[:, 0]) / 2
-        return Candidates(np.asarray((found.boxes + boxes) / 2, np.float32), both)
+        seen = _clipped(_moved(squares(found.boxes[rows]), offsets), octaves)
+        boxes, both = found.boxes.copy(), found.logits.copy()
+        boxes[rows] = (boxes[rows] + seen) / 2
+        both[rows, 2] = (both[rows, 2] + logits[:, 0]) / 2
+        return Candidates(boxes, both)
 
     def suppress(self, boxes: Floats, scores: Floats, iou: float, limit: int) -> Indices:
         """Return the rows of at most `limit` boxes that no better one overlaps by more than `iou`, best first."""

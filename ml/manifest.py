@@ -64,6 +64,8 @@ class DetectorManifest:
     #: the second number, is looked at once more.
     look_again: float
     look_again_iou: float
+    #: From this score on the first look is enough.
+    sure_at_once: float
     #: Of two found faces the worse is dropped if they share more than this of the smaller one's area.
     nested_share: float
 
@@ -96,6 +98,7 @@ class DetectorManifest:
             lone_threshold=float(values["lone_threshold"]),
             look_again=float(values["look_again"]["threshold"]),
             look_again_iou=float(values["look_again"]["nms_iou"]),
+            sure_at_once=float(values["look_again"]["sure_at_once"]),
             nested_share=float(values["nested_share"]),
         )
 

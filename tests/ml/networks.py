@@ -89,7 +89,7 @@ def write_cascade(folder: Path, **settings: Any) -> Path:
         "nested_share": 0.7,
         "score": {"weights": [0.0, 0.0, 1.0], "bias": 0.0},
         "lone_threshold": 0.5,
-        "look_again": {"threshold": 0.05, "nms_iou": 0.6},
+        "look_again": {"threshold": 0.05, "nms_iou": 0.6, "sure_at_once": 0.9999},
     }
     (folder / DETECTOR).write_text(json.dumps({**manifest, **settings}))
     return folder

@@ -266,6 +266,21 @@ def test_what_both_looks_say_is_averaged(toy_weights: Path, monkeypatch: pytest.
     assert np.array_equal(both.landmarks, first.landmarks)
 
 
+def test_what_is_sure_at_the_first_look_gets_no_second(toy_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, looks = scene((40, 40, 48), (200, 40, 58)), []
+    best, other = variant(toy_weights).detect(photo).scores.tolist()
+    detector = variant(toy_weights, sure_at_once=(best + other) / 2)
+    look = detector._look
+
+    def counted(session: Any, octaves: Octaves, boxes: Floats, *rest: Any, mirrored: bool = False) -> Any:
+        looks.append((mirrored, len(boxes)))
+        return look(session, octaves, boxes, *rest, mirrored=mirrored)
+
+    monkeypatch.setattr(detector, "_look", counted)
+    assert len(detector.detect(photo)) == 2
+    assert [count for mirrored, count in looks if mirrored] == [1]
+
+
 def test_what_is_hopeless_at_the_first_look_gets_no_second(toy_weights: Path) -> None:
     photo = scene((40, 40, 48), (200, 40, 58))
     scores = variant(toy_weights).detect(photo).scores

@@ -56,7 +56,7 @@ SETTINGS: dict[str, Any] = {
     "score": {"weights": [0.3, 0.2, 1.0], "bias": 0.0},
     "lone_threshold": 0.2,
     # Once more, mirrored: two in a hundred masked faces more at the same number of strays.
-    "look_again": {"threshold": 0.05, "nms_iou": 0.6},
+    "look_again": {"threshold": 0.05, "nms_iou": 0.6, "sure_at_once": 0.98},
 }
 
 
