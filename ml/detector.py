@@ -78,8 +78,9 @@ class Detector:
         found, landmarks = self._judge(octaves, self.refine(octaves, self.propose(octaves)))
         found = self._look_again(octaves, found)
         scores = _sigmoid(self._weighed(found.logits))
-        sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0) / self._shrink(octaves)
-        large = sides >= self.manifest.min_face
+        sides = (found.boxes[:, 2:] - found.boxes[:, :2]) / self._shrink(octaves)
+        # A box without extent overlaps nothing, so suppression would keep all of its copies.
+        large = (sides.max(axis=1, initial=0) >= self.manifest.min_face) & (sides > 0).all(axis=1)
         rows = np.flatnonzero((scores > stage.threshold) & large)
         if not len(rows):
             # Who takes a photo mostly takes one of somebody: where nobody is sure, the likeliest is shown.

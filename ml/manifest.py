@@ -80,6 +80,7 @@ class DetectorManifest:
         missing = [name for name in DETECTOR_STAGES if name not in stages]
         if missing:
             raise ValueError(f"no settings for the stage {missing[0]}")
+        _check_cascade(values, stages)
         return cls(
             folder=folder,
             name=str(values["name"]),
@@ -166,6 +167,27 @@ class ClassifierManifest:
     def read(self) -> bytes:
         """Return the bytes of the network. Raises WeightsError if they are not the ones named here."""
         return read_weights(self.folder / self.file, self.sha256)
+
+
+def _check_cascade(values: Mapping[str, Any], stages: Mapping[str, StageSettings]) -> None:
+    """Raise ValueError for settings that would find nobody, or fail at the first photo."""
+    for name in (*(f"{stage}.onnx" for stage in DETECTOR_STAGES), "nms.onnx"):
+        if name not in values["files"]:
+            raise ValueError(f"no sha256 for {name}")
+    if not values["passes"] or not values["strides"]:
+        raise ValueError("passes and strides must not be empty")
+    if min(*values["passes"], *values["strides"], values["long_side"]) <= 0:
+        raise ValueError("passes, strides and long_side must be positive")
+    if len(values["score"]["weights"]) != len(DETECTOR_STAGES):
+        raise ValueError("score.weights needs one number for each stage")
+    again = values["look_again"]
+    chances = [*(stage.threshold for stage in stages.values()), again["threshold"], again["sure_at_once"]]
+    if not all(0 < chance < 1 for chance in chances):
+        raise ValueError("thresholds must lie between 0 and 1")
+    if any(stage.chunk < 1 or stage.limit < 1 or stage.margin <= 0 for stage in stages.values()):
+        raise ValueError("chunk, limit and margin must be positive")
+    if min(stages["rnet"].size, stages["onet"].size) < 1:
+        raise ValueError("size must be positive")
 
 
 def _load(path: Path, parse: Callable[[Path, Mapping[str, Any]], _T]) -> _T:

@@ -15,7 +15,7 @@ from ml.training.sources import add_source_arguments
 STAGES = ("detector", "classifier", "refine", "export")
 #: Which of the options each stage knows.
 KNOWN = {
-    "detector": ("data", "seed", "minutes", "threads", "device", "fresh", "out"),
+    "detector": ("data", "teachers", "seed", "minutes", "threads", "device", "fresh", "out"),
     "classifier": (
         *("data", "yunet", "work", "detector", "folder", "mix", "balance", "folder_seed"),
         *("seed", "minutes", "threads", "device", "fresh", "preset"),
@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m ml.training", description=__doc__)
     add_source_arguments(made)
     made.add_argument("--stages", help=f"some of {','.join(STAGES)} (default: all; with --folder all but the detector)")
+    made.add_argument(
+        "--teachers", type=Path, help="folder with the detector's teachers (default: peers/ beside --data)"
+    )
     made.add_argument("--preset", help="of the classifier (default: small)")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--minutes", type=float, help="end each network, cooled down, after so long")

@@ -117,3 +117,35 @@ def test_another_setting_makes_another_detector(copy: Path, weights: Path) -> No
     before = DetectorManifest.load(weights)
     change(copy / "detector.json", min_face=before.min_face + 1)
     assert DetectorManifest.load(copy).digest != before.digest
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"passes": []}, "passes and strides must not be empty"),
+        ({"strides": []}, "passes and strides must not be empty"),
+        ({"long_side": 0}, "long_side must be positive"),
+        ({"score": {"weights": [0.5, 1.0], "bias": 0.0}}, "score.weights needs one number for each stage"),
+        (
+            {"look_again": {"threshold": 0.0, "nms_iou": 0.6, "sure_at_once": 0.9}},
+            "thresholds must lie between 0 and 1",
+        ),
+        ({"files": {}}, "no sha256 for pnet.onnx"),
+    ],
+)
+def test_settings_that_would_find_nobody_are_refused(copy: Path, entries: dict[str, Any], said: str) -> None:
+    change(copy / "detector.json", **entries)
+    with pytest.raises(WeightsError, match=said):
+        DetectorManifest.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [("threshold", 1.0, "thresholds"), ("chunk", 0, "chunk"), ("limit", 0, "limit"), ("size", 0, "size")],
+)
+def test_a_stage_that_would_fail_at_the_first_photo_is_refused(copy: Path, setting: str, value: Any, said: str) -> None:
+    stages = json.loads((copy / "detector.json").read_text())["stages"]
+    stages["onet"][setting] = value
+    change(copy / "detector.json", stages=stages)
+    with pytest.raises(WeightsError, match=said):
+        DetectorManifest.load(copy)

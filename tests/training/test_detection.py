@@ -13,7 +13,7 @@ from ml.detector import Detector
 from ml.manifest import DetectorManifest
 from ml.session import CPU
 from ml.training.detection.candidates import FACE_KIND, MARGIN, NOT_KIND, PART_KIND, SIDE, UNSURE_KIND, Candidates
-from ml.training.detection.scenes import FACE, IGNORED
+from ml.training.detection.scenes import FACE, IGNORED, Scene
 from tests.training.test_scenes import a_scene, with_discs
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
@@ -220,6 +220,34 @@ def test_parts_of_faces_teach_where_the_box_is_and_not_whether_there_is_one(net:
     assert lesson.losses(answer, batch)["box"] > before["box"]
     answer[0][stranger] += 9
     assert lesson.losses(answer, batch)["score"] > before["score"]
+
+
+def test_a_batch_that_knows_no_box_and_no_landmark_teaches_what_it_can() -> None:
+    lesson = lessons.CropLesson(some_candidates(), OutputNet, batch=12)
+    batch = (torch.zeros(2, 56, 56, 3), torch.zeros(2), torch.full((2, 4), torch.nan), torch.full((2, 10), torch.nan))
+    parts = lesson.losses((torch.zeros(2, 1), torch.zeros(2, 4), torch.zeros(2, 10)), batch)
+    assert parts["score"] > 0
+    assert (parts["box"], parts["landmark"]) == (0, 0)
+
+
+def test_a_part_of_ones_own_is_drawn() -> None:
+    scene = Scene(
+        "a.jpg", "ours", "train", np.empty((0, 4), np.float32), np.empty(0, np.int64), (), np.empty((0, 5, 2))
+    )
+    photo = Labelled(np.full((64, 64, 3), 90, np.uint8), scene)
+    pixels, labels, _ = lessons.ProposalLesson({"ours": [photo]}, batch=2, size=64).batch(np.random.default_rng(0))
+    assert pixels.shape == (2, 64, 64, 3)
+    assert not labels.any()
+    with pytest.raises(ValueError, match="no photograph"):
+        lessons.ProposalLesson({})
+
+
+def test_a_network_that_answers_nonsense_is_not_written(tmp_path: Path) -> None:
+    broken = RefineNet().eval()
+    torch.nn.init.constant_(broken.head.bias, float("nan"))
+    with pytest.raises(ValueError, match="rnet differs"):
+        export.write_cascade(tmp_path, {"rnet": broken}, export.SETTINGS)
+    assert not (tmp_path / "detector.json").exists()
 
 
 def test_what_only_a_teacher_takes_for_a_face_is_to_be_less_of_one() -> None:

@@ -164,7 +164,8 @@ def learn(make: Callable[[], nn.Module], lesson: Lesson, plan: Plan, path: Path)
         ahead = {"num_workers": plan.workers, "prefetch_factor": 8} if plan.workers else {}
         stream = _Stream(lesson, plan.seed, run.epoch * STEPS)
         # A generator of its own: the loader would take a number from the one that dropout uses.
-        batches = iter(DataLoader(stream, batch_size=None, generator=torch.Generator(), **ahead))
+        pinned = plan.device.startswith("cuda")
+        batches = iter(DataLoader(stream, batch_size=None, generator=torch.Generator(), pin_memory=pinned, **ahead))
         began = time.monotonic() - run.seconds
         while not run.finished:
             sums: dict[str, float] = {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -37,6 +38,7 @@ HELD_OUT = 0.1
 STATE_SHARES = {"mask": 0.40, "no_mask": 0.36, "incorrect": 0.16, "occluded": 0.08}
 _FACES, _PARTS, _OTHERS = 0.45, 0.08, 0.47
 _SCENES = 0.6  # of the faces come from photographs that people boxed
+_SMOOTH = partial(nn.functional.smooth_l1_loss, beta=0.05)
 _SOFT = 0.01  # nobody is quite sure of a label
 _UNSURE = 0.15  # how much of a face it is that a teacher sees and people did not box
 
@@ -46,7 +48,12 @@ class ProposalLesson:
 
     def __init__(self, photos: Mapping[str, Sequence[Labelled]], *, batch: int = 16, size: int = PICTURE) -> None:
         self.photos, self.count, self.size = photos, batch, size
+        if not any(photos.values()):
+            raise ValueError("there is no photograph of the split train to learn from")
+        # A platform's own parts are drawn as often as all of ours together, each alike.
+        others = sorted(set(photos) - SHARES.keys())
         self.shares = {part: share for part, share in SHARES.items() if part in photos}
+        self.shares |= {part: 1 / len(others) for part in others}
         digest = hashlib.sha256(f"{batch} {size} {self.shares}".encode())
         for part in sorted(photos):
             for photo in photos[part]:
@@ -122,18 +129,17 @@ class CropLesson:
     def losses(self, answer: Any, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss; a part of a face teaches where the box is, not whether there is one."""
         _, kinds, boxes, marks = batch
-        smooth = nn.functional.smooth_l1_loss
         told, placed = kinds != PART_KIND, ~boxes[:, 0].isnan()
         wanted = torch.full_like(answer[0][told, 0], _SOFT)
         wanted[kinds[told] == FACE_KIND] = 1 - _SOFT
         wanted[kinds[told] == UNSURE_KIND] = _UNSURE
         parts = {
-            "score": nn.functional.binary_cross_entropy_with_logits(answer[0][told, 0], wanted),
-            "box": 4 * smooth(answer[1][placed], boxes[placed], beta=0.05),
+            "score": _mean(nn.functional.binary_cross_entropy_with_logits, answer[0][told, 0], wanted),
+            "box": 4 * _mean(_SMOOTH, answer[1][placed], boxes[placed]),
         }
         if len(answer) > 2:
             known = ~marks[:, 0].isnan() & (kinds == FACE_KIND)
-            parts["landmark"] = 3 * smooth(answer[2][known], marks[known], beta=0.05)
+            parts["landmark"] = 3 * _mean(_SMOOTH, answer[2][known], marks[known])
         return parts
 
     def judge(self, net: nn.Module) -> dict[str, float]:
@@ -146,6 +152,11 @@ class CropLesson:
             f"recall at {share:.0%}": float((faces > others[-max(1, int(share * len(others)))]).mean())
             for share in (0.01, 0.05)
         }
+
+
+def _mean(loss: Callable[..., Tensor], answer: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean loss; where a batch holds nothing to compare, that is zero and not NaN."""
+    return loss(answer, wanted, reduction="sum") / max(1, wanted.numel())
 
 
 def plain(candidates: Candidates, size: int, margin: float) -> Pixels:
