@@ -232,7 +232,13 @@ def test_a_batch_that_knows_no_box_and_no_landmark_teaches_what_it_can() -> None
 
 def test_a_part_of_ones_own_is_drawn() -> None:
     scene = Scene(
-        "a.jpg", "ours", "train", np.empty((0, 4), np.float32), np.empty(0, np.int64), (), np.empty((0, 5, 2))
+        "a.jpg",
+        "ours",
+        "train",
+        np.empty((0, 4), np.float32),
+        np.empty(0, np.int64),
+        (),
+        np.empty((0, 5, 2), np.float32),
     )
     photo = Labelled(np.full((64, 64, 3), 90, np.uint8), scene)
     pixels, labels, _ = lessons.ProposalLesson({"ours": [photo]}, batch=2, size=64).batch(np.random.default_rng(0))
