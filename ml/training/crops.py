@@ -22,6 +22,7 @@ from ml.detector import Detector
 from ml.geometry import crop_squares, squares
 from ml.images import decode
 from ml.manifest import WEIGHTS
+from ml.training.detection.teachers import YuNet
 from ml.types import STATES, ImageError
 
 SIDE = 144
@@ -116,28 +117,16 @@ def iou(one: Boxes, other: Boxes) -> NDArray[np.float32]:
 
 
 class Teacher:
-    """Find faces and their five landmarks with YuNet, also on a photo that is nothing but a face."""
+    """Find faces and their five landmarks with YuNet, the largest first."""
 
     def __init__(self, weights: Path, threshold: float = 0.6) -> None:
-        self._net = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), threshold, 0.3, 5000)
+        self._net = YuNet(weights, threshold)
 
     def find(self, image: NDArray[np.uint8]) -> tuple[Boxes, NDArray[np.float32]]:
         """Return boxes (N,4) and landmarks (N,5,2) in pixels, the largest face first."""
-        height, width = image.shape[:2]
-        pad = round(0.2 * max(height, width)) if max(height, width) <= 320 else 0
-        padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(127, 127, 127))
-        zoom = max(1.0, 320 / max(padded.shape[:2]))
-        if zoom > 1:
-            padded = cv2.resize(padded, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-        self._net.setInputSize((padded.shape[1], padded.shape[0]))
-        _, found = self._net.detect(np.ascontiguousarray(padded[..., ::-1]))
-        if found is None:
-            return np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32)
-        points = found[:, :14].reshape(-1, 7, 2).astype(np.float32) / zoom
-        points[:, [0, 2, 3, 4, 5, 6]] -= pad
-        boxes = np.concatenate([points[:, 0], points[:, 0] + points[:, 1]], axis=1)
-        order = np.argsort(-np.prod(points[:, 1], axis=1))
-        return boxes[order], points[order, 2:]
+        taught = self._net.find(image)
+        order = np.argsort(-np.prod(taught.boxes[:, 2:] - taught.boxes[:, :2], axis=1))
+        return taught.boxes[order], taught.landmarks[order]
 
 
 def difference_hash(crop: NDArray[np.uint8]) -> int:
