@@ -51,4 +51,5 @@ def difference(net: nn.Module, path: Path, inputs: Sequence[NDArray]) -> float:
     ours = net.eval()(*(torch.from_numpy(one) for one in inputs))
     theirs = session.run(None, dict(zip(names, inputs, strict=True)))
     pairs = zip([ours] if isinstance(ours, Tensor) else ours, theirs, strict=True)
-    return max(float(np.abs(one.numpy() - other).max(initial=0)) for one, other in pairs)
+    # NumPy's maximum, for Python's forgets a NaN that does not come first.
+    return float(np.max([np.abs(one.numpy() - other).max(initial=0) for one, other in pairs]))

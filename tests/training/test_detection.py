@@ -22,6 +22,7 @@ from ml.training import checkpoint, curves  # noqa: E402 - only after torch is k
 from ml.training.detection import export, learn, lessons, proposal  # noqa: E402 - the same
 from ml.training.detection.draws import Labelled  # noqa: E402 - the same
 from ml.training.detection.nets import STRIDES, OutputNet, ProposalNet, RefineNet  # noqa: E402 - the same
+from ml.training.onnx_file import difference  # noqa: E402 - the same
 
 
 @pytest.fixture(autouse=True)
@@ -380,8 +381,10 @@ def test_exported_networks_answer_as_the_trained_ones(cascade: tuple[Path, dict[
     assert set(apart) == {"pnet", "rnet", "onet"}
     assert max(apart.values()) < 1e-3
     torch.manual_seed(4)
-    # The control: networks with other weights are found out.
-    assert all(export.parity(net, folder / f"{name}.onnx") > max(apart.values()) for name, net in nets().items())
+    # The control: a network with other weights is found out.
+    other = export.FromBytes(nets()["rnet"].eval(), channels_last=True)
+    noise = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), np.uint8)
+    assert difference(other, folder / "rnet.onnx", (noise,)) > max(apart.values())
 
 
 def test_the_run_time_takes_an_exported_cascade(cascade: tuple[Path, dict[str, float]]) -> None:
@@ -407,7 +410,7 @@ def test_the_run_time_takes_an_exported_cascade(cascade: tuple[Path, dict[str, f
 
 def test_a_network_that_differs_from_its_export_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "detector.json").write_text("before")
-    monkeypatch.setattr(export, "parity", lambda *_: 0.5)
+    monkeypatch.setattr(export, "difference", lambda *_: 0.5)
     with pytest.raises(ValueError, match=r"the exported rnet differs from the trained one by 0\.5"):
         export.write_cascade(tmp_path, {"rnet": small_refine()}, export.SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["detector.json"]

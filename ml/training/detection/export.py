@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ml.manifest import DETECTOR
-from ml.session import CPU, make_session
 from ml.training.detection.nets import STRIDES, OutputNet, ProposalNet, RefineNet
+from ml.training.onnx_file import OPSET, difference, to_onnx
 
-OPSET, IR_VERSION = 17, 9
+IR_VERSION = 9
 NAME, VERSION = "mask-cascade", "1"
 CLOSE = 1e-2  # logits and offsets in cells; more would be another network
 
@@ -61,7 +60,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class _FromBytes(nn.Module):
+class FromBytes(nn.Module):
     """Divide by 128, as training does, and put the channels first where a crop has them last."""
 
     def __init__(self, net: nn.Module, *, channels_last: bool) -> None:
@@ -75,34 +74,27 @@ class _FromBytes(nn.Module):
         return self.net(pixels.float() * (1 / 128))
 
 
-def export(net: nn.Module, path: Path) -> None:
-    """Write one of the three networks; raises TypeError for another."""
+def export(net: nn.Module, path: Path, seed: int = 0) -> float:
+    """Write one of the three networks; return how far the file's answers to noise are from its own, at most.
+
+    Raises TypeError for another network.
+    """
     if isinstance(net, ProposalNet):
-        example, names = torch.zeros(1, 3, 64, 96, dtype=torch.uint8), [f"map{stride}" for stride in STRIDES]
+        example, names = torch.zeros(1, 3, 160, 224, dtype=torch.uint8), [f"map{stride}" for stride in STRIDES]
         axes = {"pixels": {2: "height", 3: "width"}} | {
             name: {2: f"height{stride}", 3: f"width{stride}"} for name, stride in zip(names, STRIDES, strict=True)
         }
-        wrapped = _FromBytes(net, channels_last=False)
+        wrapped = FromBytes(net, channels_last=False)
     elif isinstance(net, RefineNet | OutputNet):
         example = torch.zeros(2, net.SIZE, net.SIZE, 3, dtype=torch.uint8)
         names = ["logits", "offsets", *(["landmarks"] if isinstance(net, OutputNet) else [])]
         axes = {name: {0: "faces"} for name in ("pixels", *names)}
-        wrapped = _FromBytes(net, channels_last=True)
+        wrapped = FromBytes(net, channels_last=True)
     else:
         raise TypeError(f"no network of the cascade: {type(net).__name__}")
-    with warnings.catch_warnings():
-        # The newer exporter needs a further package and yields the same graph.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            wrapped.eval(),
-            (example,),
-            str(path),
-            input_names=["pixels"],
-            output_names=names,
-            dynamic_axes=axes,
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    to_onnx(wrapped, (example,), path, ["pixels"], names, axes)
+    noise = np.random.default_rng(seed).integers(0, 256, tuple(example.shape)).astype(np.uint8)
+    return float(difference(wrapped, path, (noise,)))
 
 
 def build_nms() -> bytes:
@@ -123,23 +115,6 @@ def build_nms() -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def parity(net: nn.Module, path: Path, seed: int = 0) -> float:
-    """Return the largest difference of any answer between a network and its ONNX file, on noise."""
-    rng = np.random.default_rng(seed)
-    if isinstance(net, ProposalNet):
-        pixels = rng.integers(0, 256, (1, 3, 160, 224)).astype(np.uint8)
-        inputs = torch.from_numpy(pixels).float() / 128
-    else:
-        size = int(net.SIZE)  # type: ignore[arg-type]
-        pixels = rng.integers(0, 256, (8, size, size, 3)).astype(np.uint8)
-        inputs = (torch.from_numpy(pixels).float() / 128).permute(0, 3, 1, 2)
-    session = make_session(path, providers=[CPU])
-    with torch.no_grad():
-        ours = net.eval()(inputs)
-    pairs = zip(ours, session.run(None, {"pixels": pixels}), strict=True)
-    return max(float(np.abs(one.numpy() - other).max()) for one, other in pairs)
-
-
 def write_cascade(folder: Path, nets: Mapping[str, nn.Module], settings: Mapping[str, Any]) -> dict[str, float]:
     """Write the networks named pnet, rnet, onet, and their manifest; return how far each is from its original.
 
@@ -150,8 +125,7 @@ def write_cascade(folder: Path, nets: Mapping[str, nn.Module], settings: Mapping
         apart = {}
         for name, net in nets.items():
             path = Path(scratch) / f"{name}.onnx"
-            export(net, path)
-            apart[name] = parity(net, path)
+            apart[name] = export(net, path)
             if not apart[name] <= CLOSE:  # NaN is not close either
                 raise ValueError(f"the exported {name} differs from the trained one by {apart[name]:.2g}")
         (Path(scratch) / "nms.onnx").write_bytes(build_nms())
