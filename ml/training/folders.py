@@ -12,7 +12,6 @@ import csv
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,9 @@ from ml.images import decode
 from ml.manifest import WEIGHTS, DetectorManifest
 from ml.training.crops import MARGIN, SIDE, SMALLEST, Faces, Photo, pack, rows_of
 from ml.training.data import twin_groups
-from ml.training.pool import draw_on
+from ml.training.pool import draw_on, missing
 from ml.training.progress import say, track
-from ml.types import STATES, ImageError, WeightsError
+from ml.types import STATES, ImageError
 
 PART = "folder"  # the part name, and the first folder of the file names
 HELD_OUT = 0.1  # of the sources to tune on, and as many to judge by
@@ -115,13 +114,7 @@ class FolderPool:
         there = [state for state in STATES if (self.folder / state).is_dir()]
         if len(there) < 2:
             return f"{self.folder} needs at least two of the folders {', '.join(STATES)}; it has {len(there)}."
-        if needs_torch and find_spec("torch") is None:
-            return "Training needs torch, which is not installed: pip install -e '.[train]'"
-        try:
-            DetectorManifest.load(self.weights)
-        except WeightsError as error:
-            return str(error)
-        return None
+        return missing(self.weights, needs_torch=needs_torch)
 
     @property
     def about(self) -> str:

@@ -33,6 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="cuts and checkpoints (default: var/training)")
 
 
+def missing(weights: Path, *, needs_torch: bool) -> str | None:
+    """Return a sentence about what is missing to cut faces, and to train where that is wanted, or nothing."""
+    if needs_torch and find_spec("torch") is None:
+        return "Training needs torch, which is not installed: pip install -e '.[train]'"
+    try:
+        DetectorManifest.load(weights)
+    except WeightsError as error:
+        return str(error)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Name the labelled photographs, the teacher that finds faces on unboxed ones, the work folder, our detector."""
@@ -62,13 +73,7 @@ class Pool:
             return f"There are no training photographs: {self.data / 'index.csv'} is not there (see --data)."
         if not self.teacher.is_file():
             return f"The detector that finds faces in unboxed photographs is not there: {self.teacher} (see --yunet)."
-        if needs_torch and find_spec("torch") is None:
-            return "Training needs torch, which is not installed: pip install -e '.[train]'"
-        try:
-            DetectorManifest.load(self.weights)
-        except WeightsError as error:
-            return str(error)
-        return None
+        return missing(self.weights, needs_torch=needs_torch)
 
     def cache(self, kind: str) -> Path:
         """Name the file for cuts of these photographs by these detectors; others are never taken for them."""
