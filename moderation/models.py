@@ -3,12 +3,14 @@
 from typing import Any
 
 import pgtrigger
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
 from mask_social.ids import ID_LENGTH, new_id
+from moderation.time_zones import validate_time_zone
 
 
 def new_platform_id() -> str:
@@ -25,6 +27,10 @@ def new_photo_id() -> str:
 
 def new_verdict_id() -> str:
     return new_id("ver")
+
+
+def new_appeal_id() -> str:
+    return new_id("apl")
 
 
 class IdField(models.CharField[str, str]):
@@ -115,6 +121,9 @@ class Author(models.Model):
 
     platform = models.ForeignKey(Platform, on_delete=models.CASCADE, related_name="authors")
     external_id = models.CharField(max_length=128)
+    # Both as the platform says with a post. Days are counted in the author's own time zone.
+    time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
+    registered_at = models.DateTimeField(null=True, blank=True, help_text="when the account was made on the platform")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -203,10 +212,13 @@ class Post(models.Model):
     # ISO 3166-1 alpha-2, or 3166-2 for a part of a country.
     region = models.CharField(max_length=6, blank=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    # The outcome of the verdict that holds, so that lists need not look for it; written with the verdict alone.
+    outcome = models.CharField(max_length=16, blank=True, editable=False)
     # When the request arrived; `created_at` less this is the upload stage.
     received_at = models.DateTimeField(default=timezone.now, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     completed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    withdrawn_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ("-id",)
@@ -216,8 +228,18 @@ class Post(models.Model):
             models.Index(name="post_by_author", fields=["author", "-id"]),
             # the sweep for withdrawn posts that still have what they earned
             models.Index(name="post_withdrawn", fields=["id"], condition=Q(status="withdrawn")),
+            # the admin's filter by verdict, and the reviewers' queue
+            models.Index(name="post_by_outcome", fields=["outcome", "-id"]),
+            # the daily figures
+            models.Index(name="post_by_age", fields=["created_at"]),
+            models.Index(name="post_by_withdrawal", fields=["withdrawn_at"], condition=Q(withdrawn_at__isnull=False)),
         ]
         constraints = [
+            models.CheckConstraint(
+                name="post_withdrawn_says_when",
+                condition=Q(status="withdrawn", withdrawn_at__isnull=False)
+                | (~Q(status="withdrawn") & Q(withdrawn_at__isnull=True)),
+            ),
             models.CheckConstraint(
                 name="post_completed_unless_pending",
                 condition=Q(status="pending", completed_at__isnull=True)
@@ -243,6 +265,9 @@ class Photo(models.Model):
     size = models.PositiveIntegerField(help_text="bytes of the stored file")
     original_format = models.CharField(max_length=8)
     source_url = models.URLField(max_length=2000, blank=True)
+    # PDQ: what near-duplicates have in common, and how much of a picture there is to tell by (0 to 100).
+    pdq = models.BinaryField(max_length=32, null=True, blank=True, editable=False)
+    pdq_quality = models.PositiveSmallIntegerField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ("post", "position")
@@ -250,6 +275,11 @@ class Photo(models.Model):
             models.UniqueConstraint(name="photo_once_per_position", fields=["post", "position"]),
             models.CheckConstraint(name="photo_position_below_10", condition=Q(position__lt=10)),
             models.CheckConstraint(name="photo_has_pixels", condition=Q(width__gt=0, height__gt=0)),
+            models.CheckConstraint(
+                name="photo_fingerprint_is_whole",
+                condition=Q(pdq__isnull=True, pdq_quality__isnull=True)
+                | Q(pdq__isnull=False, pdq_quality__range=(0, 100)),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -374,16 +404,108 @@ class Verdict(models.Model):
     detector_digest = models.CharField(max_length=64)
     classifier_digest = models.CharField(max_length=64)
     photo_digests = ArrayField(models.CharField(max_length=64))
+    # Who of the staff decided, and why; the model and a policy decide without.
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="verdicts"
+    )
+    reason = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ("post", "-sequence")
+        # the daily figures
+        indexes = [models.Index(name="verdict_by_age", fields=["created_at"])]
         constraints = [
             # also what makes a second "first verdict" of the model a no-op
             models.UniqueConstraint(name="verdict_once_per_sequence", fields=["post", "sequence"]),
             models.CheckConstraint(name="verdict_sequence_from_1", condition=Q(sequence__gte=1)),
+            models.CheckConstraint(
+                name="verdict_of_staff_says_who_and_why",
+                condition=~Q(source__in=["reviewer", "appeal"]) | (Q(decided_by__isnull=False) & ~Q(reason="")),
+            ),
         ]
         triggers = [pgtrigger.Protect(name="verdict_is_never_edited", operation=pgtrigger.Update)]
 
     def __str__(self) -> str:
         return f"{self.outcome} ({self.post_id})"
+
+
+class Appeal(models.Model):
+    """An author's word, brought by the platform, that a verdict is wrong; staff decide."""
+
+    class Status(models.TextChoices):
+        OPEN = "open", "waiting for a decision"
+        UPHELD = "upheld", "the verdict was changed"
+        DISMISSED = "dismissed", "the verdict stands"
+
+    id = IdField(default=new_appeal_id)
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="appeals")
+    # The verdict that is doubted, and the one that came of it.
+    against = models.ForeignKey(Verdict, on_delete=models.CASCADE, related_name="appeals")
+    verdict = models.OneToOneField(
+        Verdict, on_delete=models.CASCADE, null=True, blank=True, related_name="decided_appeal"
+    )
+    statement = models.TextField(max_length=2000)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.OPEN)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="appeals"
+    )
+    answer = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(name="appeal_once_per_verdict", fields=["against"]),
+            models.CheckConstraint(
+                name="appeal_decided_is_whole",
+                condition=Q(status="open", decided_at__isnull=True, decided_by__isnull=True, verdict__isnull=True)
+                | (~Q(status="open") & Q(decided_at__isnull=False, decided_by__isnull=False) & ~Q(answer="")),
+            ),
+        ]
+        triggers = [
+            pgtrigger.FSM(
+                name="appeal_is_decided_once",
+                field="status",
+                transitions=[("open", "upheld"), ("open", "dismissed")],
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Reevaluation(models.Model):
+    """The work of judging stored faces anew by the policies of today; a worker takes it on in batches."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "under way"
+        DONE = "done", "done"
+        CANCELLED = "cancelled", "cancelled"
+
+    # None: the posts of every platform.
+    platform = models.ForeignKey(Platform, on_delete=models.CASCADE, null=True, blank=True)
+    reason = models.TextField()
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    changed = models.PositiveIntegerField(default=0)
+    # The last post that was judged; work goes on behind it.
+    cursor = models.CharField(max_length=ID_LENGTH, blank=True)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reevaluations")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(
+                name="reevaluation_finished_says_when",
+                condition=Q(status="pending", finished_at__isnull=True)
+                | (~Q(status="pending") & Q(finished_at__isnull=False)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"re-evaluation {self.pk}"

@@ -1,4 +1,4 @@
-"""The first badge rules, and a campaign that shows how one looks."""
+"""The first badge rules, the terms of boosts, what a post must be to earn, and a campaign that shows how one looks."""
 
 from typing import Any
 
@@ -13,6 +13,17 @@ BADGE_RULES: list[dict[str, Any]] = [
         "description": "A first post with every mask on.",
         "kind": "masked_posts",
         "threshold": 1,
+        "series": "masks",
+        "level": 1,
+    },
+    {
+        "code": "fifty-masks",
+        "title": "Fifty masks",
+        "description": "Fifty posts with every mask on.",
+        "kind": "masked_posts",
+        "threshold": 50,
+        "series": "masks",
+        "level": 3,
     },
     {
         "code": "five-days",
@@ -20,11 +31,24 @@ BADGE_RULES: list[dict[str, Any]] = [
         "description": "Masked posts on five different days.",
         "kind": "distinct_days",
         "threshold": 5,
+        "series": "days",
+        "level": 2,
+        "symbol": "leaf",
+    },
+    {
+        "code": "week-streak",
+        "title": "A week in a row",
+        "description": "A masked post on seven days in a row; one day may be missed between two.",
+        "kind": "streak",
+        "threshold": 7,
+        "grace_days": 1,
+        "series": "streaks",
+        "level": 3,
+        "symbol": "star",
     },
 ]
 CAMPAIGN: dict[str, Any] = {
     "name": "Example campaign",
-    "sponsor": "Example Sponsor",
     "cause": "Masks for a clinic (an example: no money moves)",
     "currency": "EUR",
     "budget_minor": 1_000_00,
@@ -38,9 +62,21 @@ def seed(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     rules = apps.get_model("incentives", "BadgeRule")
     for rule in BADGE_RULES:
         rules.objects.get_or_create(code=rule["code"], defaults=rule)
+    for name in ("BoostPolicy", "EarningRules"):
+        apps.get_model("incentives", name).objects.get_or_create(platform=None)
     campaigns = apps.get_model("incentives", "Campaign")
     if not campaigns.objects.exists():
-        campaigns.objects.create(**CAMPAIGN)
+        sponsor, _ = apps.get_model("incentives", "Sponsor").objects.get_or_create(name="Example Sponsor")
+        campaign = campaigns.objects.create(sponsor=sponsor, last_entry=1, **CAMPAIGN)
+        apps.get_model("incentives", "LedgerEntry").objects.create(
+            campaign=campaign,
+            number=1,
+            kind="funded",
+            amount_minor=campaign.budget_minor,
+            day=campaign.created_at.date(),
+            cause="staff",
+            created_at=campaign.created_at,
+        )
 
 
 class Migration(migrations.Migration):

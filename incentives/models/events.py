@@ -1,0 +1,175 @@
+"""The outbox: what happened, and who is told."""
+
+import pgtrigger
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Func, Q
+from django.utils import timezone
+
+from incentives.models.ids import new_delivery_id, new_endpoint_id, new_event_id
+from mask_social.ids import ID_LENGTH
+from moderation.models import IdField, Platform
+
+
+class Event(models.Model):
+    """The outbox: what happened, written with the change itself."""
+
+    class Type(models.TextChoices):
+        POST_ANALYZED = "post.analyzed", "a verdict was reached"
+        POST_FAILED = "post.failed", "a photo could not be analyzed"
+        POST_WITHDRAWN = "post.withdrawn", "a post was taken back by its platform"
+        BADGE_AWARDED = "badge.awarded", "an author earned a badge"
+        BADGE_REVOKED = "badge.revoked", "a badge was taken back"
+        BADGE_SUSPENDED = "badge.suspended", "a badge was put on hold by staff"
+        BADGE_REINSTATED = "badge.reinstated", "a badge that was on hold or taken back counts again"
+        BADGE_EXPIRED = "badge.expired", "a badge that was valid for a time ran out"
+        BOOST_STARTED = "boost.started", "a post is boosted"
+        BOOST_ENDED = "boost.ended", "a boost was taken back"
+        DONATION_MATCHED = "donation.matched", "money was reserved for a post"
+        DONATION_DECLINED = "donation.declined", "a masked post was given nothing, and why"
+        DONATION_SETTLED = "donation.settled", "reserved money became due for good"
+        DONATION_VOIDED = "donation.voided", "reserved money was released"
+        DONATION_REFUNDED = "donation.refunded", "settled money was credited back to its campaign"
+        APPEAL_OPENED = "appeal.opened", "a verdict is doubted"
+        APPEAL_DECIDED = "appeal.decided", "staff decided an appeal"
+        ENDPOINT_TEST = "endpoint.test", "a webhook endpoint is tried out"
+
+    class SubjectType(models.TextChoices):
+        POST = "post", "post"
+        AUTHOR = "author", "author"
+        ENDPOINT = "endpoint", "webhook endpoint"
+
+    # `transaction_id` and `position` order the events as they became visible: a reader that stops below the oldest
+    # running transaction misses none. See events.visible().
+    position = models.BigAutoField(primary_key=True)
+    transaction_id = models.BigIntegerField(
+        editable=False,
+        db_default=Func(
+            Func(function="pg_current_xact_id"),
+            template="(%(expressions)s)::text::bigint",
+            output_field=models.BigIntegerField(),
+        ),
+    )
+    id = models.CharField(max_length=ID_LENGTH, unique=True, default=new_event_id, editable=False)
+    platform = models.ForeignKey(Platform, on_delete=models.CASCADE, related_name="events")
+    type = models.CharField(max_length=40, choices=Type.choices)
+    subject_type = models.CharField(max_length=16, choices=SubjectType.choices)
+    # The post's or endpoint's id, or the author's external id.
+    subject_id = models.CharField(max_length=128)
+    sequence = models.PositiveIntegerField()
+    # What set it off: a verdict's id, an event's (a withdrawal), an appeal's, a match's. Equal for all that followed.
+    causation_id = models.CharField(max_length=64, blank=True)
+    data = models.JSONField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("transaction_id", "position")
+        indexes = [
+            # GET /api/v1/events
+            models.Index(name="event_by_platform", fields=["platform", "transaction_id", "position"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="event_once_per_sequence", fields=["platform", "subject_type", "subject_id", "sequence"]
+            ),
+            models.CheckConstraint(name="event_sequence_from_1", condition=Q(sequence__gte=1)),
+        ]
+        triggers = [pgtrigger.Protect(name="event_is_never_edited", operation=pgtrigger.Update)]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}"
+
+
+class WebhookEndpoint(models.Model):
+    """Where a platform wants to hear of events, and the secret that signs them."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "active"
+        DISABLED = "disabled", "disabled"
+
+    id = IdField(default=new_endpoint_id)
+    platform = models.ForeignKey(Platform, on_delete=models.CASCADE, related_name="webhook_endpoints")
+    url = models.URLField(max_length=2000)
+    # `whsec_…`; signing needs it in clear, so it is shown once and never logged.
+    secret = models.CharField(max_length=100, editable=False)
+    # Empty: every type.
+    event_types = ArrayField(models.CharField(max_length=40, choices=Event.Type.choices), default=list, blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(
+                name="endpoint_secret_can_sign",
+                condition=Q(secret__regex=r"^whsec_[A-Za-z0-9+/]{32,}={0,2}$"),  # noqa: S106 - its form, no secret
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class Delivery(models.Model):
+    """One event on its way to one endpoint."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "to be sent"
+        SENDING = "sending", "claimed by a worker"
+        DELIVERED = "delivered", "delivered"
+        FAILED = "failed", "given up"
+
+    id = IdField(default=new_delivery_id)
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    # When a pending one is due, or when the lease of one being sent runs out: no two claims have the same lease, so
+    # it also tells whose claim it is.
+    due_at = models.DateTimeField(default=timezone.now)
+    # When the sweep looks at it again: its message may have been lost, or its worker.
+    requeue_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        ordering = ("-id",)
+        indexes = [
+            # read by the sweep alone
+            models.Index(
+                name="delivery_unfinished", fields=["requeue_at"], condition=Q(status__in=["pending", "sending"])
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(name="delivery_once_per_endpoint", fields=["event", "endpoint"]),
+            models.CheckConstraint(
+                name="delivery_time_when_delivered",
+                condition=Q(status="delivered", delivered_at__isnull=False)
+                | (~Q(status="delivered") & Q(delivered_at__isnull=True)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Attempt(models.Model):
+    """One try to deliver: what was answered, or why nothing was."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    started_at = models.DateTimeField()
+    # None: the worker was lost, or is still at it.
+    duration_ms = models.FloatField(null=True, blank=True)
+    status_code = models.PositiveSmallIntegerField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    response = models.TextField(blank=True, help_text="the beginning of the answer")
+
+    class Meta:
+        ordering = ("delivery", "number")
+        constraints = [
+            models.UniqueConstraint(name="attempt_once_per_number", fields=["delivery", "number"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.delivery_id}"
