@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.db.models import BigIntegerField, Func, Max, Q, QuerySet
 
 from incentives.models import Delivery, Event, WebhookEndpoint
+from incentives.models.ids import new_event_id
 from moderation.models import Author, Platform, Post
 
 # Whose story an event belongs to; the events of one subject are numbered without a gap.
@@ -17,15 +18,21 @@ Subject = Post | Author | WebhookEndpoint
 LOST_AFTER = timedelta(seconds=30)
 
 
-def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any]) -> Event:
-    """Write an event and its deliveries in the caller's transaction; they are sent once it commits."""
+def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any], *, causation_id: str = "") -> Event:
+    """Write an event and its deliveries in the caller's transaction; they are sent once it commits.
+
+    `causation_id` is what set it off; where none is given the event did itself, and goes by its own id.
+    """
     if not connection.in_atomic_block:
         raise RuntimeError("An event is written in the transaction of the change it tells of.")
     subject_type, subject_id = name_of(subject)
     _lock(subject)
     story = Event.objects.filter(platform_id=subject.platform_id, subject_type=subject_type, subject_id=subject_id)
     latest: int | None = story.aggregate(latest=Max("sequence"))["latest"]
+    event_id = new_event_id()
     event = Event.objects.create(
+        id=event_id,
+        causation_id=causation_id or event_id,
         platform_id=subject.platform_id,
         type=type_,
         subject_type=subject_type,
@@ -91,6 +98,7 @@ def representation(event: Event) -> dict[str, Any]:
         "timestamp": written(event.created_at),
         "subject": {"type": event.subject_type, "id": event.subject_id},
         "sequence": event.sequence,
+        "causation_id": event.causation_id,
         "data": event.data,
     }
 

@@ -173,6 +173,7 @@ class EventSerializer(serializers.Serializer[Event]):
     timestamp = serializers.DateTimeField()
     subject = SubjectSerializer()
     sequence = serializers.IntegerField(help_text="counts the events of the subject from 1, without a gap")
+    causation_id = serializers.CharField(help_text="what set it off; the same for all that followed from one thing")
     data = serializers.DictField()  # type: ignore[assignment]  # a field, which the metaclass takes off the class
 
     def to_representation(self, instance: Event) -> dict[str, Any]:

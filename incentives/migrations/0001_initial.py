@@ -5,13 +5,14 @@ import django.contrib.postgres.indexes
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import incentives.models.ids
-import moderation.models
-import moderation.time_zones
 import pgtrigger.compiler
 import pgtrigger.migrations
 from django.conf import settings
 from django.db import migrations, models
+
+import incentives.models.ids
+import moderation.models
+import moderation.time_zones
 
 
 class Migration(migrations.Migration):

@@ -3,12 +3,13 @@
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.utils.timezone
-import moderation.models
-import moderation.time_zones
 import pgtrigger.compiler
 import pgtrigger.migrations
 from django.conf import settings
 from django.db import migrations, models
+
+import moderation.models
+import moderation.time_zones
 
 
 class Migration(migrations.Migration):
