@@ -1,7 +1,6 @@
 """Who is held out: the same answer at any time, on any machine, for whoever knows the salt."""
 
 import hashlib
-from decimal import Decimal
 
 BUCKETS = 10_000
 
@@ -13,6 +12,15 @@ def bucket_of(salt: str, platform_id: str, external_id: str) -> int:
     return int.from_bytes(digest, "big") % BUCKETS
 
 
-def is_held_out(salt: str, platform_id: str, external_id: str, percent: Decimal | float) -> bool:
+def is_held_out(salt: str, platform_id: str, external_id: str, percent: float) -> bool:
     """Say whether an author is among the `percent` that go without."""
-    return bucket_of(salt, platform_id, external_id) < percent * (BUCKETS // 100)
+    return bucket_of(salt, platform_id, external_id) < _buckets(percent)
+
+
+def holdout_share(percent: float) -> float:
+    """Return the share of authors that goes without: `percent` to two decimals."""
+    return _buckets(percent) / BUCKETS
+
+
+def _buckets(percent: float) -> int:
+    return round(percent * (BUCKETS // 100))  # 7.000000000000001 of them would be eight

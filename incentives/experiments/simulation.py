@@ -1,11 +1,12 @@
-"""Authors that nobody has met, whose lift is known: what the report says of them can be checked.
+"""Authors whose true lift is known, so that what the report would say of them can be checked.
 
-`python -m incentives.experiments.simulation` prints how often the intervals hold the truth; docs/experiments.md shows it.
+`python -m incentives.experiments.simulation` prints how often the intervals hold the truth; docs/experiments.md has
+that table. Nothing here is imported by the service.
 """
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,10 @@ Arms = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How authors behave. Few post much and most post little: activity is gamma, the taste for masks beta distributed.
+    """How authors behave: few post much and most post little, some like masks and some do not.
 
-    The post that exposes an author is one that treatment could not touch; `lift` is by which share the treatment
-    raises the masked posts after it.
+    The post that exposes an author is one that the treatment could not touch; `lift` [share, 0 or more] is how many
+    more masked posts the treatment brings among those that follow.
     """
 
     authors: int = 1_000
@@ -31,8 +32,6 @@ class World:
     posts_per_author: float = 6.0
     masked_share: float = 0.3
     lift: float = 0.3
-    #: Of the gamma distribution: 1 is the exponential, less is more unequal.
-    shape: float = 1.0
 
     @property
     def absolute_lift(self) -> float:
@@ -46,37 +45,89 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Authors:
-    """What came of one run: per author the arm, the posts, and how many of them are masked."""
+class People:
+    """What each author would do, int64 [authors]: posts without treatment, masked ones of them, and what it adds."""
 
-    held_out: Arms
     posts: Counts
     masked: Counts
+    added: Counts
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """In which share of the runs the interval held the truth, and in which it held zero."""
+    """In which share of the runs there was an interval; in which of those it held the truth, the absolute one zero."""
 
+    told: float
     absolute: float
     relative: float
     zero: float
 
 
-#: Takes the run's number, and how active each author would be; returns who is held out.
-Assign = Callable[[int, Counts], Arms]
-Estimate = Callable[[Authors], tuple[Interval | None, Interval | None]]
+#: Who is held out, of people in a run: the real assignment, or a broken one that tests must catch.
+Assign = Callable[[World, People, int], Arms]
+#: The absolute and the relative lift, of masked posts and who is held out.
+Estimate = Callable[[Counts, Arms], tuple[Interval | None, Interval | None]]
 
 
-def draw(world: World, run: int, assign: Assign | None = None) -> Authors:
-    """Let the authors of a world live once; the same run is the same life."""
+def meet(world: World, run: int) -> People:
+    """Return the people of a run; the same run has the same people."""
     rng = np.random.default_rng(run)
-    activity = rng.gamma(world.shape, (world.posts_per_author - 1) / world.shape, world.authors)
+    activity = rng.exponential(world.posts_per_author - 1, world.authors)
     taste = rng.beta(2 * world.masked_share, 2 * (1 - world.masked_share), world.authors)
-    first = rng.random(world.authors) < taste
-    bare = rng.poisson(activity * (1 - taste))
+    first_is_masked = rng.random(world.authors) < taste
     masked = rng.poisson(activity * taste)
-    added = rng.poisson(activity * taste * abs(world.lift))  # a falling lift is not drawn
-    held_out = (assign or (lambda run, _: by_salt(world, run)))(run, bare + masked)
-    masked = first + masked + np.where(held_out, 0, added)
-    return Authors(held_out, 1 + bare + (masked - first), masked)
+    posts = 1 + rng.poisson(activity * (1 - taste)) + masked
+    added = rng.poisson(activity * taste * world.lift)
+    return People(posts, first_is_masked + masked, added)
+
+
+def by_salt(world: World, people: People, run: int) -> Arms:
+    """Assign the people as the service does."""
+    names = range(len(people.posts))
+    return np.array([is_held_out(f"salt {run}", "plt_1", f"author {name}", world.holdout_percent) for name in names])
+
+
+def live(people: People, held_out: Arms) -> tuple[Counts, Counts]:
+    """Return the posts and the masked posts of each author."""
+    added = np.where(held_out, 0, people.added)
+    return people.posts + added, people.masked + added
+
+
+def sample(values: Counts) -> Sample:
+    """Sum up one arm."""
+    return Sample(len(values), int(values.sum()), int((values**2).sum()))
+
+
+def compare(masked: Counts, held_out: Arms) -> tuple[Interval | None, Interval | None]:
+    """Return the absolute and the relative lift as the report states them."""
+    treatment, holdout = sample(masked[~held_out]), sample(masked[held_out])
+    return statistics.contrast(treatment, holdout), statistics.relative(treatment, holdout)
+
+
+def coverage(world: World, runs: int, *, assign: Assign = by_salt, estimate: Estimate = compare) -> Coverage:
+    """Run an experiment many times."""
+    held = []
+    for run in range(runs):
+        people = meet(world, run)
+        held_out = assign(world, people, run)
+        absolute, relative = estimate(live(people, held_out)[1], held_out)
+        if absolute is not None and relative is not None:
+            holds = absolute.holds(world.absolute_lift), relative.holds(world.relative_lift), absolute.holds(0)
+            held.append(holds)
+    return Coverage(len(held) / runs, *np.mean(held, axis=0).tolist())
+
+
+def main(runs: int = 2_000) -> None:
+    """Print how often the intervals hold the truth, for small and large experiments."""
+    sys.stdout.write("authors  held out  lift   told  absolute holds it  relative holds it  absolute holds zero\n")
+    for authors in (300, 1_000, 3_000):
+        for percent in (10.0, 50.0):
+            for lift in (0.0, 0.3):
+                world = replace(World(), authors=authors, holdout_percent=percent, lift=lift)
+                found = coverage(world, runs)
+                row = f"{authors:>7}  {percent:>6.0f} %  {lift:>4.0%}  {found.told:>5.0%}  {found.absolute:>17.1%}"
+                sys.stdout.write(f"{row}  {found.relative:>17.1%}  {found.zero:>19.1%}\n")
+
+
+if __name__ == "__main__":
+    main()

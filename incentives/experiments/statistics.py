@@ -64,10 +64,9 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def includes_zero(self) -> bool:
-        """Whether it may be nothing."""
-        return self.low <= 0 <= self.high
+    def holds(self, value: float) -> bool:
+        """Say whether a value is inside."""
+        return self.low <= value <= self.high
 
     def __neg__(self) -> "Interval":
         """Return it seen from the other side."""
