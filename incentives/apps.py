@@ -7,8 +7,9 @@ class IncentivesConfig(AppConfig):
     name = "incentives"
 
     def ready(self) -> None:
-        """Listen to the app below, and add our section to its posts."""
-        from incentives import receivers, section
+        """Listen to the app below, add our section to its posts, and keep the roles of staff complete."""
+        from incentives import receivers, roles, section
 
         receivers.connect()
+        roles.connect()
         section.add()

@@ -3,37 +3,75 @@
 What a post should have is worked out from its latest verdict and compared with what it has; the difference is written,
 each part with its event, in one transaction. An overturned verdict is no special case: it should have nothing.
 
+What is to be done is written with the verdict itself (PendingChange) and deleted when it is done, so that a message
+that is lost delays and no more.
+
 Locks are taken in one order, so that no two transactions wait for each other: the author's row, the post's row, then
-at most one campaign's. They leave foreign keys free (FOR NO KEY UPDATE): new posts of the author go on being made.
+what is shared by many. They leave foreign keys free (FOR NO KEY UPDATE): new posts of the author go on being made.
 """
 
+import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from incentives import badges, boosts, donations, events
-from incentives.models import Boost, Event, RewardApplication
+from incentives import badges, boosts, causes, donations, events, farming
+from incentives.causes import Cause
+from incentives.experiments import exposures
+from incentives.models import Claim, Event, Match, Outcome, PendingChange, RewardApplication
 from moderation.models import Author, Post, Verdict
 
+logger = logging.getLogger(__name__)
+
 SWEEP_BATCH = 500
-# A younger verdict is left to the worker that was told of it.
+# A younger change is left to the worker that was told of it.
 LOST_AFTER = timedelta(seconds=10)
+
+Reason = RewardApplication.Reason
+_REFUSED = {
+    Claim.Ruling.NEAR_DUPLICATE: Reason.NEAR_DUPLICATE,
+    Claim.Ruling.COOLDOWN: Reason.COOLDOWN,
+    Claim.Ruling.DAILY_LIMIT: Reason.DAILY_LIMIT,
+    Claim.Ruling.ACCOUNT_TOO_YOUNG: Reason.ACCOUNT_TOO_YOUNG,
+}
+
+
+def expect_verdict(verdict: Verdict) -> None:
+    """Write down that a verdict is to be applied; in the transaction that reaches it."""
+    PendingChange.objects.create(post_id=verdict.post_id, verdict=verdict, causation_id=verdict.pk)
+
+
+def expect_withdrawal(post: Post, event: Event) -> None:
+    """Write down that a withdrawn post has to give back; in the transaction that withdraws it."""
+    PendingChange.objects.create(post=post, causation_id=event.id)
 
 
 def apply_verdict(verdict_id: str) -> bool:
     """Apply a verdict and those before it that were missed; False when that was done, or all of it is erased."""
+    row = Verdict.objects.filter(pk=verdict_id).values_list("post_id", "sequence").first()
+    if row is None:
+        return False
+    now = timezone.now()
+    _claim(row[0], now)
     with transaction.atomic():
-        row = Verdict.objects.filter(pk=verdict_id).values_list("post_id", "sequence").first()
-        post = _lock(row[0]) if row else None
-        if row is None or post is None:
+        post = _lock(row[0])
+        if post is None:
             return False
         # In the order they were reached, so that the platform never hears of an older one last.
-        missed = post.verdicts.filter(sequence__lte=row[1], reward_application__isnull=True).order_by("sequence")
-        applied = [_apply(post, verdict) for verdict in missed]
-        if applied and not post.verdicts.filter(sequence__gt=row[1]).exists():
-            _reconcile(post, applied[-1], timezone.now())
-        return bool(applied)
+        missed = list(post.verdicts.filter(sequence__lte=row[1], reward_application__isnull=True).order_by("sequence"))
+        if not missed:
+            return False
+        is_last = not post.verdicts.filter(sequence__gt=row[1]).exists()
+        arm = _expose(post, missed, now)
+        applications = [_tell(post, verdict, now) for verdict in missed]
+        if is_last:
+            applications[-1].donation_reason = _settle_up(post, missed[-1], arm, now)
+        RewardApplication.objects.bulk_create(applications)
+        PendingChange.objects.filter(verdict__in=missed).delete()
+        return True
 
 
 def take_back(post_id: str) -> bool:
@@ -42,22 +80,45 @@ def take_back(post_id: str) -> bool:
         post = _lock(post_id)
         if post is None or post.status != Post.Status.WITHDRAWN:
             return False
+        pending = PendingChange.objects.filter(post=post, verdict=None).first()
         verdict = post.verdicts.order_by("-sequence").first()
         if verdict is not None:
-            _reconcile(post, verdict, timezone.now())
+            cause = causes.by_withdrawal(pending.causation_id if pending else post.pk)
+            _reconcile(post, verdict, cause, None, timezone.now())
+            if not Match.objects.filter(post=post, status=Match.Status.SETTLED).exists():
+                farming.release(post)
+        if pending is not None:
+            pending.delete()
         return verdict is not None
 
 
-def unapplied_verdicts(now: datetime) -> list[str]:
-    """Return the ids of verdicts whose message must have been lost, some at a time."""
-    missed = Verdict.objects.filter(reward_application__isnull=True, created_at__lte=now - LOST_AFTER)
-    return list(missed.order_by("pk").values_list("pk", flat=True)[:SWEEP_BATCH])
+def overdue(now: datetime) -> QuerySet[PendingChange]:
+    """Return the changes whose message must have been lost, the oldest first, some at a time."""
+    return PendingChange.objects.filter(created_at__lte=now - LOST_AFTER).order_by("pk")[:SWEEP_BATCH]
 
 
-def withdrawn_with_rewards() -> list[str]:
-    """Return the ids of withdrawn posts that still have what they earned; every masked post has a boost."""
-    kept = Boost.objects.filter(revoked_at=None, post__status=Post.Status.WITHDRAWN)
-    return list(kept.order_by("pk").values_list("post_id", flat=True)[:SWEEP_BATCH])
+def sweep(now: datetime) -> int:
+    """Do what was missed; return how many changes were."""
+    done = 0
+    for change in overdue(now):
+        try:
+            if change.verdict_id is None:
+                take_back(change.post_id)
+            else:
+                apply_verdict(change.verdict_id)
+        except Exception:  # one that cannot be done must not keep the others from being done; it is tried again
+            logger.exception("The change %s of %s failed.", change.pk, change.post_id)
+        else:
+            done += 1
+    return done
+
+
+def _claim(post_id: str, now: datetime) -> None:
+    """Have a masked post judged, in a transaction of its own: see farming."""
+    with transaction.atomic():
+        post = _lock(post_id)
+        if post is not None and _is_masked(post, post.verdicts.order_by("-sequence").first()):
+            farming.judge(post.author, post, now)
 
 
 def _lock(post_id: str) -> Post | None:
@@ -65,15 +126,31 @@ def _lock(post_id: str) -> Post | None:
     author = Author.objects.select_for_update(no_key=True, of=("self",)).filter(posts=post_id).first()
     if author is None:
         return None
-    post = Post.objects.select_for_update(no_key=True).filter(pk=post_id).first()
+    post = (
+        Post.objects.select_for_update(no_key=True, of=("self",)).select_related("platform").filter(pk=post_id).first()
+    )
     if post is not None:
         post.author = author
     return post
 
 
-def _apply(post: Post, verdict: Verdict) -> Verdict:
-    # The key of this row is what makes a second application impossible, whoever tries.
-    RewardApplication.objects.create(verdict=verdict)
+def _is_masked(post: Post, verdict: Verdict | None) -> bool:
+    return verdict is not None and verdict.outcome == Verdict.Outcome.MASKED and post.status != Post.Status.WITHDRAWN
+
+
+def _expose(post: Post, missed: Sequence[Verdict], now: datetime) -> exposures.Arm | None:
+    """Let the author take part in the experiment that runs, and note a first verdict, before looking at it."""
+    arm = exposures.arm_of(post.author, now)
+    if arm is not None:
+        if missed[0].sequence == 1:
+            exposures.note(arm, post.author, post, Outcome.Kind.POST, now)
+        if any(verdict.outcome == Verdict.Outcome.UNCERTAIN for verdict in missed):
+            exposures.note(arm, post.author, post, Outcome.Kind.REVIEW, now)
+    return arm
+
+
+def _tell(post: Post, verdict: Verdict, now: datetime) -> RewardApplication:
+    """Tell of a verdict; its application's key is what makes a second one impossible, whoever tries."""
     data = {
         "post_id": post.pk,
         "author_id": post.author.external_id,
@@ -84,13 +161,37 @@ def _apply(post: Post, verdict: Verdict) -> Verdict:
             "sequence": verdict.sequence,
         },
     }
-    events.record(Event.Type.POST_ANALYZED, post, data)
-    return verdict
+    events.record(Event.Type.POST_ANALYZED, post, data, causation_id=verdict.pk)
+    return RewardApplication(verdict=verdict, donation_reason=Reason.SUPERSEDED, applied_at=now)
 
 
-def _reconcile(post: Post, latest: Verdict, now: datetime) -> None:
-    earns = latest.outcome == Verdict.Outcome.MASKED and post.status != Post.Status.WITHDRAWN
-    earned_by = latest if earns else None
-    badges.reconcile(post.author, post, latest, now)
-    boosts.reconcile(post, earned_by, now)
-    donations.reconcile(post, earned_by, now)  # last: many posts share a campaign's row
+def _settle_up(post: Post, latest: Verdict, arm: exposures.Arm | None, now: datetime) -> RewardApplication.Reason:
+    if post.status == Post.Status.WITHDRAWN and latest.outcome == Verdict.Outcome.MASKED:
+        return Reason.WITHDRAWN  # the withdrawal, not this verdict, is why the post gives back: take_back sees to it
+    return _reconcile(post, latest, causes.by_verdict(latest), arm, now)
+
+
+def _reconcile(
+    post: Post, latest: Verdict, cause: Cause, arm: exposures.Arm | None, now: datetime
+) -> RewardApplication.Reason:
+    """Give and take what the post's latest verdict is worth; return what became of the money, and why."""
+    author = post.author
+    claim = Claim.objects.filter(post=post).first() if _is_masked(post, latest) else None
+    counts = claim is not None and claim.ruling == Claim.Ruling.COUNTS
+    earned_by = latest if counts else None
+    withheld = arm is not None and arm.is_holdout
+    farming.count(author, post, earned_by)
+    if arm is not None and counts:
+        exposures.note(arm, author, post, Outcome.Kind.MASKED_POST, now)
+    badges.reconcile(author, post, latest, now, cause=cause, withheld=withheld)
+    decision = donations.reconcile(post, earned_by, now, cause)
+    if earned_by is None or not withheld:
+        campaign = decision.match.campaign if decision.match else None
+        boosts.reconcile(post, earned_by, now, campaign=campaign, causation_id=cause.causation_id)
+    if claim is None:
+        return Reason.NOT_MASKED
+    if not counts:
+        reason = _REFUSED[Claim.Ruling(claim.ruling)]
+        donations.decline(post, latest, reason, cause)
+        return reason
+    return decision.reason

@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import BigIntegerField, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import BigIntegerField, Count, F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from incentives import events
-from incentives.badges import masked_history
+from incentives import donations, events
 from incentives.boosts import factor_at
-from incentives.models import BadgeAward, Boost, Campaign, Match, RewardApplication
+from incentives.models import (
+    BadgeAward,
+    Boost,
+    Campaign,
+    CampaignDay,
+    CountedPost,
+    Match,
+    PendingChange,
+    RewardApplication,
+)
 from moderation.models import Author, Platform, Post
 from moderation.selectors import latest_verdict
 
@@ -63,12 +71,22 @@ class MatchStanding:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What the author is told about the money: a stable code, and why in words."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rewards:
     """What a post earned and still has, and the events that told of it."""
 
+    counts: bool
     badges: Sequence[Badge]
     boost: BoostStanding | None
     match: MatchStanding | None
+    donation: Told
     event_ids: Sequence[str]
 
 
@@ -97,34 +115,37 @@ def is_settled(post: Post) -> bool:
         case Post.Status.FAILED:
             return True  # there is no verdict, and will be none
         case Post.Status.WITHDRAWN:
-            return not Boost.objects.filter(post=post, revoked_at=None).exists()  # what it earned was taken back
-    return _is_applied(post)
+            return not PendingChange.objects.filter(post=post).exists()  # what it earned was taken back
+    return _application(post) is not None
 
 
-def _is_applied(post: Post) -> bool:
+def _application(post: Post) -> RewardApplication | None:
     verdict = latest_verdict(post)
-    return verdict is not None and RewardApplication.objects.filter(verdict=verdict).exists()
+    return None if verdict is None else RewardApplication.objects.filter(verdict=verdict).first()
 
 
 def rewards_of(post: Post) -> Rewards | None:
     """Return what a post earned; None until its present verdict was applied."""
-    if not _is_applied(post):
+    application = _application(post)
+    if application is None:
         return None
     awards = BadgeAward.objects.filter(verdict__post=post, status=BadgeAward.Status.ACTIVE)
     boost = Boost.objects.filter(post=post, revoked_at=None).first()
-    match = Match.objects.filter(post=post).exclude(status=Match.Status.VOIDED).select_related("campaign").first()
+    match = donations.standing_match(post)
+    reason = RewardApplication.Reason.WITHDRAWN if post.status == Post.Status.WITHDRAWN else application.donation_reason
     return Rewards(
+        counts=CountedPost.objects.filter(post=post).exists(),
         badges=[badge_of(award) for award in awards.select_related("rule", "verdict").order_by("pk")],
         boost=None if boost is None else _boost_standing(boost),
         match=None if match is None else _match_standing(match),
+        donation=Told(reason, RewardApplication.Reason(reason).label),
         event_ids=events.ids_about(post),
     )
 
 
 def reward_milliseconds(post: Post) -> float | None:
     """Return how long the present verdict waited until it was applied."""
-    verdict = latest_verdict(post)
-    applied = RewardApplication.objects.filter(verdict=verdict).first() if verdict else None
+    verdict, applied = latest_verdict(post), _application(post)
     if verdict is None or applied is None:
         return None
     return (applied.applied_at - verdict.created_at).total_seconds() * 1000
@@ -151,14 +172,14 @@ def badges_of(author: Author) -> QuerySet[BadgeAward]:
 
 def standing_of(author: Author) -> Standing:
     """Return where an author stands."""
-    history = masked_history(author)
+    counted = CountedPost.objects.filter(author=author).aggregate(posts=Count("pk"), days=Count("day", distinct=True))
     active = badges_of(author).filter(status=BadgeAward.Status.ACTIVE).order_by("pk")
-    matches = Match.objects.filter(author=author).exclude(status=Match.Status.VOIDED).order_by()
+    matches = Match.objects.filter(author=author, status__in=donations.STANDING).order_by()
     sums = matches.values_list("campaign__currency").annotate(total=Sum("amount_minor")).order_by("campaign__currency")
     return Standing(
         id=author.external_id,
-        masked_posts=len(history),
-        distinct_days=len({post.day for post in history}),
+        masked_posts=counted["posts"],
+        distinct_days=counted["days"],
         badges=[badge_of(award) for award in active],
         matched=[Money(total, currency) for currency, total in sums],
     )
@@ -171,10 +192,11 @@ def campaigns_for(platform: Platform) -> QuerySet[Campaign]:
 
 
 def with_settled(campaigns: QuerySet[Campaign]) -> QuerySet[Campaign]:
-    """Add `settled_minor` to each campaign, in the same query."""
-    settled = Match.objects.filter(campaign=OuterRef("pk"), status=Match.Status.SETTLED).order_by()
-    total = settled.values("campaign").annotate(total=Sum("amount_minor")).values("total")
-    return campaigns.annotate(settled_minor=Coalesce(Subquery(total), 0, output_field=BigIntegerField()))
+    """Add `settled_minor` to each campaign, less what was refunded, in the same query."""
+    days = CampaignDay.objects.filter(campaign=OuterRef("pk")).order_by().values("campaign")
+    total = days.annotate(total=Sum(F("settled_minor") - F("refunded_minor"))).values("total")
+    settled = Coalesce(Subquery(total), 0, output_field=BigIntegerField())
+    return campaigns.select_related("sponsor").annotate(settled_minor=settled)
 
 
 def _boost_standing(boost: Boost) -> BoostStanding:
@@ -191,7 +213,7 @@ def _match_standing(match: Match) -> MatchStanding:
     campaign = match.campaign
     return MatchStanding(
         id=match.pk,
-        campaign=CampaignName(campaign.pk, campaign.name, campaign.sponsor),
+        campaign=CampaignName(campaign.pk, campaign.name, campaign.sponsor.name),
         amount_minor=match.amount_minor,
         currency=campaign.currency,
         status=match.status,

@@ -9,8 +9,8 @@ from rest_framework.exceptions import ErrorDetail
 
 from incentives import endpoints, events, feed
 from incentives.endpoints import LONGEST_URL
-from incentives.models import BadgeAward, Campaign, Delivery, Event, Match, WebhookEndpoint
-from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing
+from incentives.models import BadgeAward, Campaign, Delivery, Event, Match, RewardApplication, WebhookEndpoint
+from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing, Told
 from moderation.serializers import StrictSerializer
 
 MAX_CANDIDATES = 500
@@ -58,10 +58,17 @@ class MatchSerializer(serializers.Serializer[MatchStanding]):
     status = serializers.ChoiceField(Match.Status.choices)
 
 
+class ToldSerializer(serializers.Serializer[Told]):
+    reason = serializers.ChoiceField(RewardApplication.Reason.choices)
+    text = serializers.CharField(help_text="why, in words fit for the author")
+
+
 class RewardsSerializer(serializers.Serializer[Rewards]):
+    counts = serializers.BooleanField(help_text="whether the post counts for its author: masked, standing, no repeat")
     badges = BadgeSerializer(many=True, help_text="the author's badges that this post earned")
     boost = BoostSerializer(allow_null=True)
     match = MatchSerializer(allow_null=True)
+    donation = ToldSerializer(help_text="what was matched, or why nothing was")
     event_ids = serializers.ListField(child=serializers.CharField())
 
 
@@ -73,13 +80,14 @@ class MoneySerializer(serializers.Serializer[Money]):
 class StandingSerializer(serializers.Serializer[Standing]):
     id = serializers.CharField(help_text="the platform's own id of the author")
     masked_posts = serializers.IntegerField()
-    distinct_days = serializers.IntegerField(help_text="UTC days with a masked post")
+    distinct_days = serializers.IntegerField(help_text="days with a post that counts, in the author's time zone")
     badges = BadgeSerializer(many=True, help_text="those the author holds now")
     matched = MoneySerializer(many=True, help_text="reserved and settled, by currency")
 
 
 class CampaignSerializer(serializers.ModelSerializer[Campaign]):
-    settled_minor = serializers.IntegerField(read_only=True)
+    sponsor = serializers.CharField(source="sponsor.name", read_only=True)
+    settled_minor = serializers.IntegerField(read_only=True, help_text="paid for good, less what was refunded")
     reserved_minor = serializers.SerializerMethodField()
     left_minor = serializers.SerializerMethodField()
 
@@ -88,7 +96,7 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
         fields = (
             *("id", "name", "sponsor", "cause", "status", "currency", "amount_minor", "cap_per_author_per_day"),
             *("budget_minor", "committed_minor", "reserved_minor", "settled_minor", "left_minor"),
-            *("starts_at", "ends_at"),
+            *("starts_at", "ends_at", "time_zone", "regions"),
         )
         read_only_fields = fields
         extra_kwargs = {

@@ -22,10 +22,7 @@ def take_back(post_id: str) -> None:
 @shared_task
 def sweep_verdicts() -> None:
     """Apply the verdicts and withdrawals whose message was lost."""
-    for verdict_id in rewards.unapplied_verdicts(timezone.now()):
-        rewards.apply_verdict(verdict_id)
-    for post_id in rewards.withdrawn_with_rewards():
-        rewards.take_back(post_id)
+    rewards.sweep(timezone.now())
 
 
 @shared_task

@@ -21,9 +21,14 @@ __all__ = ["ModelAdmin", "Operated", "ReadOnly", "TabularInline", "label", "link
 _VARIANTS = {
     **dict.fromkeys(("masked", "analyzed", "done", "active", "delivered", "settled"), "success"),
     **dict.fromkeys(("incorrect", "partly_masked", "pending", "running", "sending"), "warning"),
-    **dict.fromkeys(("reserved", "suspended", "paused"), "warning"),
-    **dict.fromkeys(("unmasked", "failed", "revoked", "voided", "disabled"), "danger"),
-    **dict.fromkeys(("no_face", "model", "reviewer"), "info"),
+    **dict.fromkeys(
+        ("reserved", "suspended", "paused", "open", "cooldown", "daily_limit", "account_too_young", "exhausted"),
+        "warning",
+    ),
+    **dict.fromkeys(
+        ("unmasked", "failed", "revoked", "voided", "disabled", "confirmed", "near_duplicate", "refunded"), "danger"
+    ),
+    **dict.fromkeys(("no_face", "model", "reviewer", "appeal", "reevaluation", "dismissed", "funded"), "info"),
     "uncertain": "primary",
 }
 
