@@ -42,7 +42,7 @@ class OutcomeFilter(admin.SimpleListFilter):
         """Narrow."""
         if self.value() is None:
             return queryset
-        return queryset.filter(latest_outcome=None if self.value() == "none" else self.value())
+        return queryset.filter(outcome="" if self.value() == "none" else self.value())
 
 
 @admin.register(Post)
@@ -58,11 +58,9 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Post]:
         """Return posts with all that a row shows."""
-        latest = Verdict.objects.filter(post=OuterRef("pk")).order_by("-sequence").values("outcome")[:1]
         photos = Photo.objects.only("id", "post_id", "position").order_by("position")
         rows: QuerySet[Post] = super().get_queryset(request)
-        rows = rows.select_related("author", "platform").annotate(latest_outcome=Subquery(latest))
-        return rows.prefetch_related(Prefetch("photos", photos))
+        return rows.select_related("author", "platform").prefetch_related(Prefetch("photos", photos))
 
     def get_fieldsets(self, request: HttpRequest, obj: Post | None = None) -> list[Any]:
         """Show no fields: the panel tells all."""
@@ -131,10 +129,10 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
         """Return the platform's name."""
         return post.platform.name
 
-    @admin.display(description="verdict", ordering="latest_outcome")
-    def verdict(self, post: Any) -> SafeString:
+    @admin.display(description="verdict", ordering="outcome")
+    def verdict(self, post: Post) -> SafeString:
         """Return the verdict that holds."""
-        return outcome_label(post.latest_outcome)
+        return outcome_label(post.outcome)
 
     @admin.display(description="status", ordering="status")
     def state(self, post: Post) -> SafeString:

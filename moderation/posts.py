@@ -54,8 +54,9 @@ def withdraw(post: Post) -> bool:
         standing = Post.objects.filter(pk=post.pk).exclude(status=Post.Status.WITHDRAWN)
         # The time of the verdict is kept where there was one.
         now = timezone.now()
-        changed = standing.filter(status=Post.Status.PENDING).update(status=Post.Status.WITHDRAWN, completed_at=now)
-        changed = changed or standing.update(status=Post.Status.WITHDRAWN)
+        taken = {"status": Post.Status.WITHDRAWN, "withdrawn_at": now}
+        changed = standing.filter(status=Post.Status.PENDING).update(completed_at=now, **taken)
+        changed = changed or standing.update(**taken)
         if changed:
             signals.post_withdrawn.send(Post, post_id=post.pk)
     return bool(changed)

@@ -1,6 +1,6 @@
 """What is read of posts and verdicts."""
 
-from django.db.models import F, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import F, Prefetch, Q, QuerySet
 
 from moderation.models import Author, Photo, Platform, Policy, Post, Verdict
 
@@ -18,9 +18,8 @@ def latest_verdict(post: Post) -> Verdict | None:
 
 def masked_posts(author: Author) -> QuerySet[Post]:
     """Return an author's posts that were not withdrawn and whose latest verdict is masked."""
-    latest = Verdict.objects.filter(post=OuterRef("pk")).order_by("-sequence").values("outcome")[:1]
     standing = Post.objects.filter(author=author).exclude(status=Post.Status.WITHDRAWN)
-    return standing.annotate(latest_outcome=Subquery(latest)).filter(latest_outcome=Verdict.Outcome.MASKED)
+    return standing.filter(outcome=Verdict.Outcome.MASKED)
 
 
 def posts_in_full() -> QuerySet[Post]:

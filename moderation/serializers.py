@@ -158,6 +158,12 @@ class PostSerializer(serializers.Serializer[PostView]):
         return fields
 
 
+class OutcomeField(serializers.ChoiceField):
+    def to_representation(self, value: Any) -> Any:
+        """Write null for a post that has no verdict yet."""
+        return value or None
+
+
 class PostSummarySerializer(serializers.Serializer[Any]):
     """A post in a list."""
 
@@ -168,7 +174,7 @@ class PostSummarySerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=Post.Status.choices)
     created_at = serializers.DateTimeField()
     completed_at = serializers.DateTimeField(allow_null=True)
-    outcome = serializers.ChoiceField(choices=Verdict.Outcome.choices, allow_null=True, source="latest_outcome")
+    outcome = OutcomeField(choices=Verdict.Outcome.choices, allow_null=True)
 
 
 PostPageSerializer = page_serializer(PostSummarySerializer, "Post")

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
@@ -12,6 +13,9 @@ from moderation.models import Analysis, Face, Policy, Post, Verdict
 from moderation.selectors import current_policy
 
 Outcome = Verdict.Outcome
+
+# Whose word a policy does not change: people have looked at the photo itself.
+OF_PEOPLE = (Verdict.Source.REVIEWER, Verdict.Source.APPEAL)
 
 MASK, NO_MASK, INCORRECT, OCCLUDED = STATES = ("mask", "no_mask", "incorrect", "occluded")
 
@@ -102,10 +106,13 @@ def _outcome(states: Sequence[str], rule: str) -> Verdict.Outcome:
     return Outcome.MASKED if count[MASK] >= needed[Policy.Rule(rule)] else Outcome.PARTLY_MASKED
 
 
-def record_verdict(post_id: str, *, source: str) -> Verdict | None:
-    """Decide about a post by the policy of today and append the verdict; None when it is not the time for one.
+def record_verdict(
+    post_id: str, source: str, *, outcome: str | None = None, decided_by: User | None = None, reason: str = ""
+) -> Verdict | None:
+    """Append a verdict: people give the outcome, else the policy of today does. None when it is not the time for one.
 
-    The model speaks once, when the last photo is done; anyone else only about a post that was analyzed.
+    The model speaks once, when the last photo is done; anyone else only about a post that was analyzed. A policy that
+    comes to what holds already says nothing, and it never overrules people.
     """
     with transaction.atomic():
         post = Post.objects.select_for_update(of=("self",)).select_related("platform").get(pk=post_id)
@@ -119,22 +126,30 @@ def record_verdict(post_id: str, *, source: str) -> Verdict | None:
         if post.status != awaited or any(analysis.status != Analysis.Status.DONE for analysis in analyses):
             return None
         policy = current_policy(post.platform)
-        faces = [
-            FaceEvidence.of(face, analysis.photo.position) for analysis in analyses for face in analysis.faces.all()
-        ]
-        last = post.verdicts.order_by("-sequence").values_list("sequence", flat=True).first()
+        last = post.verdicts.order_by("-sequence").first()
+        reached = outcome or decide(evidence(analyses), PolicyRules.of(policy))
+        if source == Verdict.Source.REEVALUATION and last and (last.source in OF_PEOPLE or last.outcome == reached):
+            return None
         verdict = Verdict.objects.create(
             post=post,
-            sequence=(last or 0) + 1,
-            outcome=decide(faces, PolicyRules.of(policy)),
+            sequence=last.sequence + 1 if last else 1,
+            outcome=reached,
             source=source,
             policy=policy,
             detector_digest=analyses[-1].detector_digest,
             classifier_digest=analyses[-1].classifier_digest,
             photo_digests=[analysis.photo.digest for analysis in analyses],
+            decided_by=decided_by,
+            reason=reason,
         )
+        post.outcome = reached
         if post.status == Post.Status.PENDING:
             post.status, post.completed_at = Post.Status.ANALYZED, timezone.now()
-            post.save(update_fields=["status", "completed_at"])
+        post.save(update_fields=["outcome", "status", "completed_at"])
         signals.verdict_reached.send(Verdict, verdict_id=verdict.pk)
         return verdict
+
+
+def evidence(analyses: Iterable[Analysis]) -> list[FaceEvidence]:
+    """Return what the analyses of a post saw."""
+    return [FaceEvidence.of(face, analysis.photo.position) for analysis in analyses for face in analysis.faces.all()]

@@ -5,7 +5,6 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
-from django.db.models import OuterRef, Subquery
 from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
@@ -20,7 +19,7 @@ from mask_social.errors import ApiError
 from moderation import fetching, idempotency, pagination, posts, schema, selectors, uploads, waiting
 from moderation.authentication import platform_of
 from moderation.extensions import post_sections
-from moderation.models import ApiKey, Platform, Post, Verdict
+from moderation.models import ApiKey, Platform, Post
 from moderation.parsers import PHOTOS_FIELD, JsonParser, PhotoMultiPartParser, ReceivedFile
 from moderation.representation import post_view
 from moderation.serializers import (
@@ -166,9 +165,7 @@ class PostListView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List the platform's posts."""
-        latest = Verdict.objects.filter(post=OuterRef("pk")).order_by("-sequence").values("outcome")[:1]
         rows = Post.objects.filter(platform=platform_of(request)).select_related("author")
-        rows = rows.annotate(latest_outcome=Subquery(latest))
         if author_id := request.query_params.get("author_id"):
             rows = rows.filter(author__external_id=author_id.replace("\0", "\ufffd"))
         if status := request.query_params.get("status"):

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from io import BytesIO
 
+from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from PIL import Image
 
@@ -64,6 +66,7 @@ def make_post(
         received_at=now,
         created_at=now,
         status=Post.Status.ANALYZED if outcome else Post.Status.PENDING,
+        outcome=outcome or "",
         completed_at=now if outcome else None,
     )
     for position, faces in enumerate(photos):
@@ -125,8 +128,19 @@ def make_analysis(photo: Photo, faces: Sequence[Mapping[str, float]]) -> Analysi
     return analysis
 
 
-def make_verdict(post: Post, outcome: str, *, source: str = Verdict.Source.MODEL) -> Verdict:
-    """Record a verdict after those the post already has."""
+def make_verdict(
+    post: Post,
+    outcome: str,
+    *,
+    source: str = Verdict.Source.MODEL,
+    decided_by: User | None = None,
+    reason: str = "",
+) -> Verdict:
+    """Record a verdict after those the post already has; one by people is by a reviewer where nobody is named."""
+    if source in (Verdict.Source.REVIEWER, Verdict.Source.APPEAL):
+        decided_by, reason = decided_by or make_reviewer(), reason or "Seen by eye."
+    Post.objects.filter(pk=post.pk).update(outcome=outcome)
+    post.outcome = outcome
     return Verdict.objects.create(
         post=post,
         sequence=post.verdicts.count() + 1,
@@ -136,7 +150,22 @@ def make_verdict(post: Post, outcome: str, *, source: str = Verdict.Source.MODEL
         detector_digest=DETECTOR,
         classifier_digest=CLASSIFIER,
         photo_digests=list(post.photos.values_list("digest", flat=True)),
+        decided_by=decided_by,
+        reason=reason,
     )
+
+
+def make_reviewer(username: str = "reviewer") -> User:
+    """Return the member of staff of this name, who may do everything."""
+    user, _ = User.objects.get_or_create(username=username, defaults={"is_staff": True, "is_superuser": True})
+    return user
+
+
+def withdraw(*posts: Post) -> None:
+    """Mark posts as withdrawn; no signal is sent."""
+    now = timezone.now()
+    gone = Post.objects.filter(pk__in=[post.pk for post in posts])
+    gone.update(status=Post.Status.WITHDRAWN, withdrawn_at=now, completed_at=Coalesce("completed_at", now))
 
 
 def make_jpeg(width: int = 64, height: int = 48, color: tuple[int, int, int] = (200, 120, 40)) -> bytes:

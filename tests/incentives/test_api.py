@@ -16,7 +16,7 @@ from incentives.models import Boost, Campaign, Delivery, Event, WebhookEndpoint
 from incentives.tasks import delivery_terms
 from moderation.models import ApiKey, Author, Post
 from moderation.serializers import NewPostSerializer
-from tests.cast import make_author, make_platform, make_post, make_verdict
+from tests.cast import make_author, make_platform, make_post, make_verdict, withdraw
 from tests.incentives.builders import client_for, make_campaign, make_endpoint
 from tests.incentives.conftest import Sent
 from tests.incentives.receiver import Receiver
@@ -150,7 +150,7 @@ def test_waiting_for_a_post_that_failed_or_was_withdrawn_ends_when_nothing_more_
     failed = make_post()
     Post.objects.filter(pk=failed.pk).update(status="failed", completed_at=timezone.now())
     gone = masked_post(failed.author)
-    Post.objects.filter(pk=gone.pk).update(status="withdrawn")
+    withdraw(gone)
     client = client_for(failed.platform)
 
     def seconds(post: Post, wait: str) -> float:
@@ -186,7 +186,7 @@ def test_a_boosted_post_rises_and_the_answer_says_why() -> None:
     boosted = masked_post()
     plain = make_post(boosted.author, outcome="unmasked")
     gone = masked_post(boosted.author)
-    Post.objects.filter(pk=gone.pk).update(status="withdrawn")
+    withdraw(gone)
     foreign = masked_post()
 
     answer = rank(

@@ -11,7 +11,7 @@ from django.utils import timezone
 from incentives import donations, rewards
 from incentives.models import Campaign, Event, LedgerEntry, Match, RewardApplication
 from moderation.models import Author, Post
-from tests.cast import make_author, make_platform, make_post, make_verdict
+from tests.cast import make_author, make_platform, make_post, make_verdict, withdraw
 from tests.incentives.builders import at_once, make_campaign
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
@@ -162,7 +162,7 @@ def test_a_match_is_not_settled_while_something_may_still_take_it_back() -> None
     [withdrawn, overturned, upheld] = masked_posts(3)
     for post in (withdrawn, overturned, upheld):
         apply(post)
-    Post.objects.filter(pk=withdrawn.pk).update(status="withdrawn")
+    withdraw(withdrawn)
     verdicts = [make_verdict(overturned, "unmasked"), make_verdict(upheld, "masked")]
 
     assert donations.settle_due(timezone.now()) == 0

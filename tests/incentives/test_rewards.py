@@ -9,6 +9,7 @@ from incentives.models import BadgeAward, Boost, Event, Match, RewardApplication
 from incentives.tasks import sweep_verdicts
 from moderation import signals
 from moderation.models import Author, Post, Verdict
+from tests import cast
 from tests.cast import make_author, make_post, make_verdict
 from tests.incentives.builders import at_once, make_campaign, types_of
 from tests.incentives.conftest import Sent
@@ -32,7 +33,7 @@ def overturn(post: Post, outcome: str = "unmasked") -> Verdict:
 
 
 def withdraw(post: Post) -> None:
-    Post.objects.filter(pk=post.pk).update(status=Post.Status.WITHDRAWN)
+    cast.withdraw(post)
     assert rewards.take_back(post.pk)
 
 
@@ -113,7 +114,7 @@ def test_verdicts_withdrawals_and_settlements_at_once_end_without_a_deadlock_and
     posts = [masked_post(author) for author in authors for _ in range(8)]
     for post in posts[::2]:
         make_verdict(post, "unmasked", source=Verdict.Source.REVIEWER)
-    Post.objects.filter(pk__in=[post.pk for post in posts[1::4]]).update(status=Post.Status.WITHDRAWN)
+    cast.withdraw(*posts[1::4])
 
     def work(number: int) -> object:
         post = posts[number % len(posts)]
@@ -251,7 +252,7 @@ def test_a_post_that_stands_keeps_what_it_earned() -> None:
 
 def test_a_verdict_on_a_withdrawn_post_earns_nothing() -> None:
     post = make_post(outcome="masked")
-    Post.objects.filter(pk=post.pk).update(status=Post.Status.WITHDRAWN)
+    cast.withdraw(post)
 
     assert rewards.apply_verdict(post.verdicts.get().pk)
 
@@ -260,7 +261,7 @@ def test_a_verdict_on_a_withdrawn_post_earns_nothing() -> None:
 
 def test_the_sweep_finds_what_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     done, missed, gone = masked_post(), make_post(outcome="masked"), masked_post()
-    Post.objects.filter(pk=gone.pk).update(status=Post.Status.WITHDRAWN)
+    cast.withdraw(gone)
 
     now = datetime.now(UTC)
     assert rewards.unapplied_verdicts(now) == [], "its worker may be at it"

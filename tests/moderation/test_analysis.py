@@ -225,7 +225,7 @@ def test_without_a_broker_the_post_stands(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_withdrawn_post_gets_no_verdict() -> None:
     row = pending()
     held = claimed(row)
-    Post.objects.update(status="withdrawn", completed_at=timezone.now())
+    cast.withdraw(row.photo.post)
 
     assert analysis.finish(held, inference.get().analyze(b""))
 

@@ -218,7 +218,7 @@ def test_masked_posts_are_those_that_stand_masked(platform: Platform) -> None:
     overturned = cast.make_post(author, outcome="masked")
     cast.make_verdict(overturned, "unmasked", source="reviewer")
     withdrawn = cast.make_post(author, outcome="masked")
-    Post.objects.filter(pk=withdrawn.pk).update(status="withdrawn")
+    cast.withdraw(withdrawn)
     cast.make_post(cast.make_author(platform), outcome="masked")
 
     assert list(masked_posts(author)) == [masked]
