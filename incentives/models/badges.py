@@ -97,6 +97,8 @@ class BadgeAward(models.Model):
     awarded_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True, blank=True)
+    # When it ran out last: only posts from then on earn it again.
+    counts_since = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-awarded_at",)
@@ -163,6 +165,8 @@ class BadgeBackfill(models.Model):
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
+    # Until when a worker has it; no two claims have the same lease, so it also tells whose claim it is.
+    leased_until = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -112,8 +112,12 @@ class Fingerprint(models.Model):
 class CountedPost(models.Model):
     """A post that counts for its author now: masked by its last verdict, not withdrawn, and not farmed."""
 
-    post = models.OneToOneField(Post, on_delete=models.CASCADE, primary_key=True, related_name="counted")
-    verdict = models.ForeignKey(Verdict, on_delete=models.CASCADE, related_name="+")
+    # It goes on counting when its post is erased, which badges outlive: hence no key that would take it along.
+    post = models.OneToOneField(
+        Post, on_delete=models.DO_NOTHING, db_constraint=False, primary_key=True, related_name="counted"
+    )
+    # None: the post is erased.
+    verdict = models.ForeignKey(Verdict, on_delete=models.SET_NULL, null=True, related_name="+")
     author = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="counted_posts")
     # In the author's time zone, when the post was made.
     day = models.DateField()
