@@ -1,139 +1,193 @@
 """Donations: a sponsor's money, promised to masked posts and never more than there is.
 
-Locks: a caller holds the post's row, and to reserve also its author's. The campaign's row comes last, and one
-transaction takes at most one, so that no two can wait for each other.
+Locks. A caller holds the author's row, then the post's. A campaign's row comes after them, and no transaction waits for
+one while it holds another. Platforms ask campaigns in different orders, their own first, so that takes care: each is
+asked without a lock at first, which rules out most. One that would give is locked inside a savepoint and asked again;
+where it no longer would, rolling back to the savepoint lets its row go before the next is asked. The row of the one
+that gives is held until the transaction commits, and whoever else wants its money waits for that: call late.
+
+Settling takes its posts' rows without waiting, then one campaign's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from incentives import events
-from incentives.models import Campaign, Event, LedgerEntry, Match
-from moderation.models import Post, Verdict
+from incentives import events, ledger, offers
+from incentives.causes import Cause
+from incentives.ledger import Booking, Kind
+from incentives.models import Campaign, Event, LedgerEntry, Match, PendingChange, RewardApplication
+from incentives.offers import STANDING
+from incentives.proof import audit
+from moderation.models import Appeal, Post, Verdict
+from moderation.time_zones import day_in
+
+__all__ = ["STANDING", "Decision", "audit", "decline", "reconcile", "settle_due", "standing_match"]
 
 SETTLE_BATCH = 100
 
-
-def running(now: datetime) -> QuerySet[Campaign]:
-    """Return the campaigns that give at `now`, whatever is left of their budgets."""
-    return Campaign.objects.filter(
-        Q(ends_at=None) | Q(ends_at__gt=now), status=Campaign.Status.ACTIVE, starts_at__lte=now
-    )
-
-
-def reconcile(post: Post, earned_by: Verdict | None, now: datetime) -> None:
-    """Match the post when its verdict earns it, or void the match it has; what is settled stays."""
-    match = Match.objects.filter(post=post).exclude(status=Match.Status.VOIDED).select_related("campaign").first()
-    if earned_by is not None and match is None:
-        reserve_match(post, earned_by, now)
-    elif earned_by is None and match is not None:
-        void(match, post, now)
-
-
-def reserve_match(post: Post, verdict: Verdict, now: datetime) -> Match | None:
-    """Promise the post money of the first campaign that has any left; None where no campaign gives.
-
-    A platform's own campaigns come before those for everybody, older ones before newer.
-    """
-    offers = running(now).filter(Q(platform_id=post.platform_id) | Q(platform=None))
-    for campaign in offers.order_by(F("platform_id").asc(nulls_last=True), "pk"):
-        amount = None if _is_capped(campaign, post, now) else _commit(campaign, now)
-        if amount is None:
-            continue
-        match = Match.objects.create(
-            campaign=campaign,
-            post=post,
-            author=post.author,
-            verdict=verdict,
-            amount_minor=amount,
-            created_at=now,
-            settle_at=now + timedelta(seconds=campaign.hold_seconds),
-        )
-        _book(match, Match.Status.RESERVED, post, now)
-        return match
-    return None
-
-
-def void(match: Match, post: Post, now: datetime) -> bool:
-    """Give a reserved match's money back to its campaign; False when it is settled or void already."""
-    if not _move(match, Match.Status.VOIDED):
-        return False
-    Campaign.objects.filter(pk=match.campaign_id).update(committed_minor=F("committed_minor") - match.amount_minor)
-    _book(match, Match.Status.VOIDED, post, now)
-    return True
-
-
-def settle_due(now: datetime, *, batch: int = SETTLE_BATCH) -> int:
-    """Settle the reserved matches whose time has come; return how many this call settled."""
-    total = 0
-    while settled := _settle_batch(now, batch):
-        total += settled
-    return total
-
-
-def _settle_batch(now: datetime, batch: int) -> int:
-    # A post that was withdrawn, or has a verdict yet to be applied, may be about to lose its match: not before that.
-    undecided = Verdict.objects.filter(post=OuterRef("post"), reward_application__isnull=True)
-    stands = Q(post=None) | (~Q(post__status=Post.Status.WITHDRAWN) & ~Exists(undecided))
-    due = stands & Q(status=Match.Status.RESERVED, settle_at__lte=now)
-    with transaction.atomic():
-        # Posts first, as everywhere; one that is being rewarded at this moment waits for the next round.
-        chosen = list(Match.objects.filter(due).order_by("settle_at").values_list("pk", "post_id")[:batch])
-        posts = Post.objects.filter(pk__in=[post_id for _, post_id in chosen if post_id]).select_related("author")
-        held = {post.pk: post for post in posts.select_for_update(no_key=True, skip_locked=True, of=("self",))}
-        matches = Match.objects.filter(due, Q(post__in=held) | Q(post=None), pk__in=[pk for pk, _ in chosen])
-        settled = 0
-        for match in matches.select_related("campaign").select_for_update(skip_locked=True, of=("self",)):
-            if _move(match, Match.Status.SETTLED):
-                _book(match, Match.Status.SETTLED, held.get(match.post_id or ""), now)
-                settled += 1
-        return settled
-
-
-def _is_capped(campaign: Campaign, post: Post, now: datetime) -> bool:
-    """Say whether the author has had the day's share; exact, for the caller holds the author's row."""
-    if campaign.cap_per_author_per_day is None:
-        return False
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = Match.objects.filter(campaign=campaign, author=post.author, created_at__gte=midnight)
-    return today.exclude(status=Match.Status.VOIDED).count() >= campaign.cap_per_author_per_day
-
-
-def _commit(campaign: Campaign, now: datetime) -> int | None:
-    """Take one amount out of what is left, and return it; None when it no longer is left.
-
-    The compare and the set are one statement, which also holds the row: the amount read after it is the one it took,
-    whatever staff made of it since the campaign was chosen.
-    """
-    affordable = running(now).filter(pk=campaign.pk, committed_minor__lte=F("budget_minor") - F("amount_minor"))
-    if not affordable.update(committed_minor=F("committed_minor") + F("amount_minor")):
-        return None
-    return Campaign.objects.values_list("amount_minor", flat=True).get(pk=campaign.pk)
-
-
-def _move(match: Match, status: Match.Status) -> bool:
-    moved = Match.objects.filter(pk=match.pk, status=Match.Status.RESERVED).update(status=status)
-    match.status = status if moved else match.status
-    return moved == 1
-
-
+Reason = RewardApplication.Reason
 _TOLD = {
     Match.Status.RESERVED: Event.Type.DONATION_MATCHED,
     Match.Status.SETTLED: Event.Type.DONATION_SETTLED,
     Match.Status.VOIDED: Event.Type.DONATION_VOIDED,
+    Match.Status.REFUNDED: Event.Type.DONATION_REFUNDED,
 }
 
 
-def _book(match: Match, step: Match.Status, post: Post | None, now: datetime) -> None:
-    """Write a step into the books and, unless its author was erased, tell the platform."""
-    LedgerEntry.objects.create(match=match, kind=step, amount_minor=match.amount_minor, created_at=now)
-    if post is not None:
-        events.record(_TOLD[step], post, _told(match, post))
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a post's money: the match that stands, or why there is none."""
+
+    reason: RewardApplication.Reason
+    match: Match | None
+
+
+class _Refused(Exception):  # noqa: N818 - an answer on its way out of a savepoint, no error
+    def __init__(self, reason: RewardApplication.Reason) -> None:
+        self.reason = reason
+
+
+def reconcile(post: Post, earned_by: Verdict | None, now: datetime, cause: Cause) -> Decision:
+    """Match the post when its verdict earns it, or take the match back; under the locks of author and post.
+
+    What is reserved is voided. What is settled is refunded, unless the post was only withdrawn: it stood for as long as
+    it could be appealed against, and the masks were given.
+    """
+    match = standing_match(post)
+    if earned_by is not None:
+        return Decision(Reason.MATCHED, match) if match else _reserve(post, earned_by, now, cause)
+    withdrawn = cause.kind == LedgerEntry.Cause.WITHDRAWAL
+    if match is None or (match.status == Match.Status.SETTLED and withdrawn):
+        none = Reason.WITHDRAWN if withdrawn else Reason.NOT_MASKED
+        return Decision(Reason.MATCHED if match else none, match)
+    _take_back(match, post, now, cause)
+    return Decision(Reason.WITHDRAWN if withdrawn else Reason.NOT_MASKED, None)
+
+
+def standing_match(post: Post) -> Match | None:
+    """Return the match that the post has and that was not given back."""
+    return Match.objects.filter(post=post, status__in=STANDING).select_related("campaign__sponsor").first()
+
+
+def decline(post: Post, verdict: Verdict, reason: RewardApplication.Reason, cause: Cause) -> None:
+    """Tell that a masked post is given nothing, and why."""
+    data = {
+        "post_id": post.pk,
+        "author_id": post.author.external_id,
+        "verdict_id": verdict.pk,
+        "reason": reason.value,
+        "text": reason.label,
+    }
+    events.record(Event.Type.DONATION_DECLINED, post, data, causation_id=cause.causation_id)
+
+
+def settle_due(now: datetime, *, batch: int = SETTLE_BATCH) -> int:
+    """Settle the reserved matches whose time has come; return how many this call settled."""
+    campaigns = _due(now).order_by("campaign").values_list("campaign", flat=True).distinct()
+    total = 0
+    for campaign_id in list(campaigns):
+        while settled := _settle_batch(campaign_id, now, batch):
+            total += settled
+    return total
+
+
+def _reserve(post: Post, verdict: Verdict, now: datetime, cause: Cause) -> Decision:
+    refusals: list[RewardApplication.Reason] = []
+    for campaign in offers.asked(post, now):
+        try:
+            match = _promise(campaign, post, verdict, now, cause)
+        except _Refused as refused:
+            refusals.append(refused.reason)
+        else:
+            return Decision(Reason.MATCHED, match)
+    reason = offers.most_telling(refusals)
+    decline(post, verdict, reason, cause)
+    return Decision(reason, None)
+
+
+def _promise(campaign: Campaign, post: Post, verdict: Verdict, now: datetime, cause: Cause) -> Match:
+    if reason := offers.refusal(campaign, post, now):
+        raise _Refused(reason)
+    with transaction.atomic():  # a savepoint: rolled back, it lets go of the campaign's row
+        held = ledger.hold(campaign.pk)
+        if reason := offers.refusal(held, post, now):
+            raise _Refused(reason)
+        match = Match.objects.create(
+            campaign=held,
+            post=post,
+            author=post.author,
+            verdict=verdict,
+            amount_minor=offers.next_amount(held),
+            day=day_in(now, held.time_zone),
+            region=post.region,
+            created_at=now,
+            settle_at=now + timedelta(seconds=held.hold_seconds),
+        )
+        ledger.book(held, [Booking(Kind.RESERVED, match.amount_minor, cause, match)], now)
+        _tell(match, post, cause)
+        return match
+
+
+def _take_back(match: Match, post: Post, now: datetime, cause: Cause) -> None:
+    reserved = match.status == Match.Status.RESERVED
+    status, kind = (Match.Status.VOIDED, Kind.VOIDED) if reserved else (Match.Status.REFUNDED, Kind.REFUNDED)
+    held = ledger.hold(match.campaign_id)
+    if not Match.objects.filter(pk=match.pk, status=match.status).update(status=status):
+        raise RuntimeError(f"{match} was moved by somebody who does not hold its post.")
+    match.status = status
+    ledger.book(held, [Booking(kind, match.amount_minor, cause, match)], now)
+    _tell(match, post, cause)
+
+
+def _due(now: datetime) -> QuerySet[Match]:
+    """Return the matches to settle; one that may be about to be lost waits until that is decided."""
+    appealed = Appeal.objects.filter(post=OuterRef("post"), status=Appeal.Status.OPEN)
+    undecided = PendingChange.objects.filter(post=OuterRef("post"))
+    stands = Q(post=None) | (~Exists(undecided) & ~Exists(appealed))
+    return Match.objects.filter(stands, status=Match.Status.RESERVED, settle_at__lte=now)
+
+
+def _settle_batch(campaign_id: str, now: datetime, batch: int) -> int:
+    due = _due(now).filter(campaign=campaign_id)
+    with transaction.atomic():
+        # Posts first, as everywhere; one that is being rewarded at this moment waits for the next round.
+        chosen = list(due.order_by("settle_at").values_list("pk", "post_id")[:batch])
+        posts = Post.objects.filter(pk__in=[post_id for _, post_id in chosen if post_id]).select_related("author")
+        posts_held = {post.pk: post for post in posts.select_for_update(no_key=True, skip_locked=True, of=("self",))}
+        matches = due.filter(Q(post__in=posts_held) | Q(post=None), pk__in=[pk for pk, _ in chosen])
+        matches = matches.select_related("campaign__sponsor").select_for_update(
+            no_key=True, skip_locked=True, of=("self",)
+        )
+        settled = list(matches.order_by("pk"))
+        # Told first, booked last: so many events take longer than the campaign's row should be held.
+        for match in settled:
+            match.status = Match.Status.SETTLED
+            if match.post_id is not None:
+                _tell(match, posts_held[match.post_id], _window_over(match))
+        if settled:
+            _settle(campaign_id, settled, now)
+        return len(settled)
+
+
+def _settle(campaign_id: str, matches: Sequence[Match], now: datetime) -> None:
+    held = ledger.hold(campaign_id)
+    Match.objects.filter(pk__in=[match.pk for match in matches]).update(status=Match.Status.SETTLED)
+    bookings = [Booking(Kind.SETTLED, match.amount_minor, _window_over(match), match) for match in matches]
+    ledger.book(held, bookings, now)
+
+
+def _window_over(match: Match) -> Cause:
+    return Cause(LedgerEntry.Cause.WINDOW_OVER, match.pk, match.pk, "The appeal window is over.")
+
+
+def _tell(match: Match, post: Post, cause: Cause) -> None:
+    type_ = _TOLD[Match.Status(match.status)]
+    events.record(type_, post, _told(match, post), causation_id=cause.causation_id)
 
 
 def _told(match: Match, post: Post) -> Mapping[str, Any]:
@@ -142,47 +196,7 @@ def _told(match: Match, post: Post) -> Mapping[str, Any]:
         "post_id": post.pk,
         "author_id": post.author.external_id,
         "match_id": match.pk,
-        "campaign": {"id": campaign.pk, "name": campaign.name, "sponsor": campaign.sponsor},
+        "campaign": {"id": campaign.pk, "name": campaign.name, "sponsor": campaign.sponsor.name},
         "amount_minor": match.amount_minor,
         "currency": campaign.currency,
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What the ledger says of a campaign, and where it and the other rows disagree."""
-
-    reserved_minor: int
-    settled_minor: int
-    voided_minor: int
-    problems: tuple[str, ...]
-
-    @property
-    def committed_minor(self) -> int:
-        """What is promised or paid."""
-        return self.reserved_minor + self.settled_minor
-
-
-def audit(campaign: Campaign) -> Audit:
-    """Add up a campaign's ledger from its first entry, and compare with the campaign and its matches."""
-    campaign = Campaign.objects.get(pk=campaign.pk)
-    entries = LedgerEntry.objects.filter(match__campaign=campaign)
-    sums = dict(entries.order_by().values_list("kind").annotate(total=Sum("amount_minor")))
-    promised, settled, voided = (sums.get(kind, 0) for kind in ("reserved", "settled", "voided"))
-    books = Audit(promised - settled - voided, settled, voided, ())
-    problems = []
-    if books.committed_minor != campaign.committed_minor:
-        problems.append(f"the campaign says {campaign.committed_minor}, its ledger {books.committed_minor}")
-    if books.committed_minor > campaign.budget_minor:
-        problems.append(f"{books.committed_minor} promised of a budget of {campaign.budget_minor}")
-    steps: dict[str, dict[str, int]] = {}
-    for match_id, kind, amount in entries.order_by("pk").values_list("match_id", "kind", "amount_minor"):
-        steps.setdefault(match_id, {})[kind] = amount
-    for match in campaign.matches.order_by("pk"):
-        expected = {str(Match.Status.RESERVED), str(match.status)}
-        found = steps.get(match.pk, {})
-        if found.keys() != expected:
-            problems.append(f"{match.pk} is {match.status}, its ledger has {', '.join(found) or 'nothing'}")
-        if set(found.values()) - {match.amount_minor}:
-            problems.append(f"{match.pk} is over {match.amount_minor}, its ledger over {sorted(found.values())}")
-    return Audit(books.reserved_minor, books.settled_minor, books.voided_minor, tuple(problems))

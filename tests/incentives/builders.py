@@ -6,28 +6,41 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from django.db import connection
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from incentives import webhooks
-from incentives.models import Campaign, Event, WebhookEndpoint
+from incentives import campaigns, webhooks
+from incentives.models import Campaign, Event, Sponsor, Tier, WebhookEndpoint
 from moderation.models import Platform, Post
 from tests.cast import ALL_SCOPES, make_key, make_platform
 
 T = TypeVar("T")
 
 
-def make_campaign(**fields: Any) -> Campaign:
-    """Make a running campaign that gives 50 cents to each masked post, for everybody."""
+def make_sponsor(name: str = "A Sponsor") -> Sponsor:
+    """Return the sponsor of that name."""
+    return Sponsor.objects.get_or_create(name=name)[0]
+
+
+def make_campaign(
+    sponsor: Sponsor | str = "A Sponsor", *, tiers: Sequence[tuple[int, int]] = (), **fields: Any
+) -> Campaign:
+    """Make a running, funded campaign that gives 50 cents to each masked post, for everybody.
+
+    A tier is (from how much on, percent).
+    """
     defaults: dict[str, Any] = {
         "name": "Masks for a clinic",
-        "sponsor": "A Sponsor",
+        "sponsor": make_sponsor(sponsor) if isinstance(sponsor, str) else sponsor,
         "cause": "masks",
         "currency": "EUR",
         "budget_minor": 100_00,
         "amount_minor": 50,
         "status": Campaign.Status.ACTIVE,
     }
-    return Campaign.objects.create(**(defaults | fields))
+    campaign = Campaign(**(defaults | fields))
+    steps = [Tier(from_minor=from_minor, percent=percent) for from_minor, percent in tiers]
+    return campaigns.create_campaign(campaign, None, timezone.now(), tiers=steps)
 
 
 def make_endpoint(

@@ -1,0 +1,171 @@
+"""Proof that a campaign's books are true: everything is worked out anew from the entries, and compared.
+
+One statement does it, so that it looks at one moment while bookings go on, and holds nobody up.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+
+from incentives.models import Campaign, LedgerProof
+
+# Enough to see what kind of harm was done.
+PROBLEMS_SHOWN = 50
+
+_STATEMENT = """
+WITH campaign AS (
+    SELECT * FROM incentives_campaign WHERE id = %(campaign)s
+), entry AS MATERIALIZED (
+    SELECT number, match_id, kind, amount_minor AS amount, day, region
+    FROM incentives_ledgerentry WHERE campaign_id = %(campaign)s
+), running AS (
+    SELECT number, lag(number, 1, 0::bigint) OVER in_order AS before,
+        sum(CASE kind WHEN 'funded' THEN amount WHEN 'reduced' THEN -amount ELSE 0 END) OVER in_order AS budget,
+        sum(CASE WHEN kind = 'reserved' THEN amount WHEN kind IN ('voided', 'refunded') THEN -amount ELSE 0 END)
+            OVER in_order AS committed
+    FROM entry WINDOW in_order AS (ORDER BY number)
+), total AS (
+    SELECT count(*) AS entries, coalesce(max(number), 0) AS last,
+        coalesce(sum(amount) FILTER (WHERE kind = 'funded'), 0)
+            - coalesce(sum(amount) FILTER (WHERE kind = 'reduced'), 0) AS budget,
+        coalesce(sum(amount) FILTER (WHERE kind = 'reserved'), 0) AS reserved,
+        coalesce(sum(amount) FILTER (WHERE kind = 'settled'), 0) AS settled,
+        coalesce(sum(amount) FILTER (WHERE kind = 'voided'), 0) AS voided,
+        coalesce(sum(amount) FILTER (WHERE kind = 'refunded'), 0) AS refunded
+    FROM entry
+), told AS (
+    -- What the entries tell of each match; of its first step the day and region that caps count.
+    SELECT match_id AS id, string_agg(kind, ' ' ORDER BY number) AS steps, min(amount) AS least, max(amount) AS most,
+        min(day) FILTER (WHERE kind = 'reserved') AS day, min(region) AS region, max(region) AS other_region
+    FROM entry WHERE match_id IS NOT NULL GROUP BY match_id
+), match AS (
+    SELECT id, status, amount_minor AS amount, day, region
+    FROM incentives_match WHERE campaign_id = %(campaign)s
+), booked AS (
+    SELECT day, region,
+        coalesce(sum(amount) FILTER (WHERE kind = 'reserved'), 0) AS reserved,
+        coalesce(sum(amount) FILTER (WHERE kind = 'settled'), 0) AS settled,
+        coalesce(sum(amount) FILTER (WHERE kind = 'voided'), 0) AS voided,
+        coalesce(sum(amount) FILTER (WHERE kind = 'refunded'), 0) AS refunded,
+        count(*) FILTER (WHERE kind = 'reserved') AS reserved_count,
+        count(*) FILTER (WHERE kind = 'settled') AS settled_count,
+        count(*) FILTER (WHERE kind = 'voided') AS voided_count,
+        count(*) FILTER (WHERE kind = 'refunded') AS refunded_count
+    FROM entry WHERE match_id IS NOT NULL GROUP BY day, region
+), standing AS (
+    SELECT day, region, sum(most) AS standing
+    FROM told WHERE steps IN ('reserved', 'reserved settled') GROUP BY day, region
+), worked_out AS (
+    SELECT coalesce(booked.day, standing.day) AS day, coalesce(booked.region, standing.region) AS region,
+        ARRAY[coalesce(reserved, 0), coalesce(settled, 0), coalesce(voided, 0), coalesce(refunded, 0),
+            coalesce(reserved_count, 0), coalesce(settled_count, 0), coalesce(voided_count, 0),
+            coalesce(refunded_count, 0), coalesce(standing, 0)]::bigint[] AS sums
+    FROM booked FULL JOIN standing ON booked.day = standing.day AND booked.region = standing.region
+), kept AS (
+    SELECT day, region,
+        ARRAY[reserved_minor, settled_minor, voided_minor, refunded_minor,
+            reserved_count, settled_count, voided_count, refunded_count, standing_minor]::bigint[] AS sums
+    FROM incentives_campaignday WHERE campaign_id = %(campaign)s
+), problem AS (
+    SELECT 1 AS rank, number AS place, format('entry %%s follows entry %%s', number, before) AS text
+    FROM running WHERE number <> before + 1
+    UNION ALL
+    SELECT 2, 0, format('the last entry is %%s, the campaign says %%s', last, last_entry)
+    FROM total, campaign WHERE last <> last_entry
+    UNION ALL
+    SELECT 3, number, format('at entry %%s %%s are promised of a budget of %%s', number, committed, budget)
+    FROM running WHERE committed > budget OR committed < 0
+    UNION ALL
+    SELECT 4, 0, format('the campaign says a budget of %%s, its ledger %%s', budget_minor, budget)
+    FROM total, campaign WHERE budget <> budget_minor
+    UNION ALL
+    SELECT 5, 0, format('the campaign says %%s, its ledger %%s', committed_minor, reserved - voided - refunded)
+    FROM total, campaign WHERE reserved - voided - refunded <> committed_minor
+    UNION ALL
+    SELECT 6, 0, format('%%s is %%s, its ledger has %%s', coalesce(match.id, told.id),
+        coalesce(status, 'not of this campaign'), coalesce(steps, 'nothing'))
+    FROM match FULL JOIN told ON match.id = told.id
+    WHERE (status, steps) IS DISTINCT FROM ('reserved', 'reserved')
+        AND (status, steps) IS DISTINCT FROM ('settled', 'reserved settled')
+        AND (status, steps) IS DISTINCT FROM ('voided', 'reserved voided')
+        AND (status, steps) IS DISTINCT FROM ('refunded', 'reserved settled refunded')
+    UNION ALL
+    SELECT 7, 0, format('%%s is over %%s, its ledger over %%s', match.id, amount,
+        CASE WHEN least = most THEN least::text ELSE least || ' to ' || most END)
+    FROM match JOIN told ON match.id = told.id WHERE least <> amount OR most <> amount
+    UNION ALL
+    SELECT 8, 0, format('%%s was reserved on %%s in "%%s", its ledger says on %%s in "%%s"',
+        match.id, match.day, match.region, told.day, told.region)
+    FROM match JOIN told ON match.id = told.id
+    WHERE match.day <> told.day OR match.region <> told.region OR match.region <> told.other_region
+    UNION ALL
+    SELECT 9, 0, format('on %%s in "%%s" the sums are kept as %%s, the entries give %%s',
+        coalesce(kept.day, worked_out.day), coalesce(kept.region, worked_out.region),
+        coalesce(kept.sums::text, 'nothing'), coalesce(worked_out.sums::text, 'nothing'))
+    FROM kept FULL JOIN worked_out ON kept.day = worked_out.day AND kept.region = worked_out.region
+    WHERE kept.sums IS DISTINCT FROM worked_out.sums
+        AND (worked_out.sums IS NOT NULL OR kept.sums <> array_fill(0::bigint, ARRAY[9]))
+), shown AS (
+    SELECT text FROM problem ORDER BY rank, place, text LIMIT %(shown)s
+)
+SELECT row_to_json(total), (SELECT coalesce(json_agg(text), '[]') FROM shown), (SELECT count(*) FROM problem) FROM total
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the ledger says of a campaign, and where it and the other rows disagree.
+
+    The sums are of all that was ever booked, but `reserved_minor` is what is promised and neither paid nor given back.
+    """
+
+    entries: int
+    budget_minor: int
+    reserved_minor: int
+    settled_minor: int
+    voided_minor: int
+    refunded_minor: int
+    problems: tuple[str, ...]
+
+    @property
+    def committed_minor(self) -> int:
+        """What is promised or paid."""
+        return self.reserved_minor + self.settled_minor - self.refunded_minor
+
+
+def audit(campaign: Campaign) -> Audit:
+    """Add up a campaign's ledger from its first entry, and compare with all that is derived from it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STATEMENT, {"campaign": campaign.pk, "shown": PROBLEMS_SHOWN})
+        [(total, problems, found)] = cursor.fetchall()
+    total, problems = (json.loads(value) if isinstance(value, str) else value for value in (total, problems))
+    if found > len(problems):
+        problems.append(f"and {found - len(problems)} more")
+    return Audit(
+        entries=total["entries"],
+        budget_minor=total["budget"],
+        reserved_minor=total["reserved"] - total["settled"] - total["voided"],
+        settled_minor=total["settled"],
+        voided_minor=total["voided"],
+        refunded_minor=total["refunded"],
+        problems=tuple(problems),
+    )
+
+
+def prove(campaign: Campaign, now: datetime) -> LedgerProof:
+    """Audit a campaign and keep what was found."""
+    found = audit(campaign)
+    return LedgerProof.objects.create(
+        campaign=campaign,
+        ran_at=now,
+        entries=found.entries,
+        # Books that were tampered with may come to less than nothing, which a problem says; the columns cannot.
+        budget_minor=max(0, found.budget_minor),
+        reserved_minor=max(0, found.reserved_minor),
+        settled_minor=found.settled_minor,
+        voided_minor=found.voided_minor,
+        refunded_minor=found.refunded_minor,
+        problems=list(found.problems),
+    )
