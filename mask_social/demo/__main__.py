@@ -108,9 +108,11 @@ def _post_all(client: Client, posts: Sequence[DemoPost], console: Console) -> li
     with Progress(*columns, console=console) as progress, ThreadPoolExecutor(SENDERS) as pool:
         task = progress.add_task("Posting and waiting for verdicts", total=len(posts))
         results = []
-        for result in pool.map(lambda post: _post_one(client, post), posts):
-            results.append(result)
-            progress.advance(task)
+        # Repeats last: which of two like photos is the repeat hangs on which was judged first.
+        for now in ([post for post in posts if not post.is_repeat], [post for post in posts if post.is_repeat]):
+            for result in pool.map(lambda post: _post_one(client, post), now):
+                results.append(result)
+                progress.advance(task)
         return results
 
 

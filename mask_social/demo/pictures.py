@@ -17,20 +17,25 @@ class DemoPost:
     author_id: str
     caption: str
     expected: str | None = None
+    # A near-duplicate of another, posted when that one has its verdict: it must earn nothing.
+    is_repeat: bool = False
 
 
 def own_posts() -> list[DemoPost]:
-    """Return the posts made of the repository's pictures; ben earns his badge with the last one."""
+    """Return the posts made of the repository's pictures; the last is ada's photo, painted over."""
     rows = (
         ("portrait.jpg", "ben", "Bare-faced on the bridge", "unmasked"),
         ("surgical.jpg", "ada", "Mask on, visor next", "masked"),
-        ("patterned.jpg", "ada", "Polka dots count too", "masked"),
         ("under_nose.jpg", "ben", "Is this how it goes?", "incorrect"),
         ("crowd.jpg", "ada", "All of us", "masked"),
         ("landscape.jpg", "ben", "Nobody about", "no_face"),
         ("gps.jpg", "ben", "Where I was is nobody's business", "masked"),
     )
-    return [DemoPost(PHOTOS / name, author, caption, outcome) for name, author, caption, outcome in rows]
+    posts = [DemoPost(PHOTOS / name, author, caption, outcome) for name, author, caption, outcome in rows]
+    return [
+        *posts,
+        DemoPost(PHOTOS / "patterned.jpg", "ben", "Somebody's photo, painted over", "masked", is_repeat=True),
+    ]
 
 
 def folder_posts(folder: Path) -> tuple[list[DemoPost], list[Path]]:

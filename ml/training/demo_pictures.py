@@ -31,6 +31,8 @@ PATTERNED = MaskStyle(
 )
 UNDER_NOSE = MaskStyle(position="under_nose", seed=5)
 GPS_MASK = MaskStyle(kind="cloth", colour=(60, 95, 80), loops=(60, 95, 80), seed=6)
+# Turned over and cut closer: a photo of its own, where the others are near-duplicates of each other.
+GPS_CUT = (slice(0, 330), slice(60, 390))
 
 
 def _save(picture: Image, path: Path, gps: bool = False) -> None:
@@ -132,7 +134,8 @@ def make(folder: Path = PHOTOS) -> list[Path]:
         _save(picture, folder / f"{name}.jpg")
         written.append(folder / f"{name}.jpg")
     picture, _ = draw_mask(portrait, LANDMARKS, GPS_MASK)
-    _save(picture, folder / "gps.jpg", gps=True)
+    closer = cv2.resize(picture[GPS_CUT][:, ::-1], (512, 512), interpolation=cv2.INTER_CUBIC)
+    _save(np.asarray(closer, np.uint8), folder / "gps.jpg", gps=True)
     _save(draw_crowd(portrait), folder / "crowd.jpg")
     _save(draw_landscape(), folder / "landscape.jpg")
     return [*written, *(folder / f"{name}.jpg" for name in ("gps", "crowd", "landscape"))]
