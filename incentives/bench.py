@@ -1,24 +1,26 @@
 """How long a ranking takes at the server, beside a bare view that reads and writes the same JSON.
 
-Both run in this process through the whole of Django, middleware included, and take turns, so that a machine that is busy
-slows both alike. What is made for it is taken back.
+Both go through the whole of Django in this process, middleware included, and take turns: a machine that is busy slows
+both alike. What is made for it is taken back.
 """
 
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import batched
+from http import HTTPStatus
+from itertools import islice
 from statistics import median, quantiles
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
+from django.conf import settings
 from django.core.handlers.base import BaseHandler
 from django.db import connection, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.urls import path
 from django.utils import timezone
@@ -28,9 +30,199 @@ from incentives.models import Boost
 from moderation import api_keys
 from moderation.models import ApiKey, Author, Platform, Policy, Post, Verdict
 
-RANK = "/api/v1/feed/rank"
-# Every second post is boosted, and an author has ten in the table.
-BOOSTED_EVERY = 2
+M = TypeVar("M", bound=Model)
+ADDRESS = "/api/v1/feed/rank"
 POSTS_PER_AUTHOR = 10
+BOOSTED_EVERY = 2
 BATCH = 5_000
 WARM_UP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A platform's key and posts to rank."""
+
+    key: str
+    post_ids: Sequence[str]
+    author_ids: Sequence[str]
+
+    def body(self, candidates: int) -> bytes:
+        """Return a request for some of the posts, from all over the table."""
+        chance = random.Random(candidates)  # noqa: S311 - the same posts in each run, and nobody's secret
+        places = chance.sample(range(len(self.post_ids)), candidates)
+        rows = [
+            {
+                "post_id": self.post_ids[place],
+                "base_score": round(chance.random(), 6),
+                "author_id": self.author_ids[place],
+            }
+            for place in places
+        ]
+        return json.dumps({"candidates": rows}, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Seconds that one ranking took, the part of them that the database took, and what the bare view took."""
+
+    ours: float
+    sql: float
+    bare: float
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the turns come to, in milliseconds."""
+
+    candidates: int
+    request_bytes: int
+    answer_bytes: int
+    queries: int
+    p50: float
+    p95: float
+    longest: float
+    sql: float
+    bare: float
+
+    @property
+    def python(self) -> float:
+        """Return what is neither the database nor what the bare view takes as well."""
+        return max(0.0, self.p50 - self.sql - self.bare)
+
+    @property
+    def ratio(self) -> float:
+        """Return how many times the bare view's time ours is."""
+        return self.p50 / self.bare
+
+
+@contextmanager
+def furnished(posts: int) -> Iterator[Feed]:
+    """Make a platform with so many posts, every second one boosted, and take all of it back at the end."""
+    with transaction.atomic():
+        platform = Platform.objects.create(slug=f"bench-{time.time_ns()}", name="Benchmark")
+        key = api_keys.issue_key(platform, name="bench", scopes=[ApiKey.Scope.FEED_RANK]).plaintext
+        yield _fill(platform, key, posts)
+        transaction.set_rollback(True)
+
+
+def measure(feed: Feed, candidates: int, rounds: int) -> Result:
+    """Rank the same candidates again and again, by turns with the bare view."""
+    body = feed.body(candidates)
+    rank, bare = _caller(body, feed.key), _bare(body)
+    answer = rank().content
+    answers = bare(json.loads(answer))
+    turns = [_turn(rank, answers) for _ in range(WARM_UP + rounds)][WARM_UP:]
+    times = [turn.ours * 1000 for turn in turns]
+    return Result(
+        candidates=candidates,
+        request_bytes=len(body),
+        answer_bytes=len(answer),
+        queries=max(turn.queries for turn in turns),
+        p50=median(times),
+        p95=quantiles(times, n=20, method="inclusive")[-1],
+        longest=max(times),
+        sql=median(turn.sql * 1000 for turn in turns),
+        bare=median(turn.bare * 1000 for turn in turns),
+    )
+
+
+def _fill(platform: Platform, key: str, posts: int) -> Feed:
+    now = timezone.now()
+    policy = Policy.objects.filter(platform=None).first() or Policy.objects.create(version=1)
+    numbers = range(-(-posts // POSTS_PER_AUTHOR))
+    authors = _insert(Author(platform=platform, external_id=f"u-{number}") for number in numbers)
+    made = _insert(
+        Post(platform=platform, author=authors[n // POSTS_PER_AUTHOR], status=Post.Status.ANALYZED, completed_at=now)
+        for n in range(posts)
+    )
+    verdicts = _insert(
+        Verdict(
+            post=post,
+            sequence=1,
+            outcome=Verdict.Outcome.MASKED,
+            source=Verdict.Source.MODEL,
+            policy=policy,
+            photo_digests=[],
+        )
+        for post in made[::BOOSTED_EVERY]
+    )
+    lease = {"factor": 1.5, "cap": 3.0, "half_life_seconds": 6 * 3600, "ends_at": now + timedelta(hours=24)}
+    _insert(Boost(verdict=verdict, post=verdict.post, starts_at=now, **lease) for verdict in verdicts)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE moderation_author, moderation_post, incentives_boost")
+    return Feed(key, [post.pk for post in made], [post.author.external_id for post in made])
+
+
+def _insert(rows: Iterator[M]) -> list[M]:
+    made: list[M] = []
+    while batch := list(islice(rows, BATCH)):
+        made += type(batch[0])._default_manager.bulk_create(batch)
+    return made
+
+
+def _caller(body: bytes, key: str) -> Callable[[], HttpResponse]:
+    return _through_django(lambda: _request(body, HTTP_AUTHORIZATION=f"Bearer {key}"))
+
+
+def _bare(body: bytes) -> Callable[[Any], Callable[[], HttpResponse]]:
+    """Return what takes an answer and returns a call of a view that does nothing but read and write JSON."""
+
+    def calling(answer: Any) -> Callable[[], HttpResponse]:
+        @csrf_exempt
+        def view(request: HttpRequest) -> HttpResponse:
+            json.loads(request.read())
+            return HttpResponse(json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode())
+
+        urlconf = (path(ADDRESS[1:], view),)
+
+        def request() -> HttpRequest:
+            made = _request(body)
+            made.urlconf = urlconf
+            return made
+
+        return _through_django(request)
+
+    return calling
+
+
+def _request(body: bytes, **headers: str) -> HttpRequest:
+    host = next((host for host in settings.ALLOWED_HOSTS if host.strip("*.")), "localhost")
+    factory = RequestFactory(SERVER_NAME=host.lstrip("."))
+    return factory.generic("POST", ADDRESS, body, "application/json", secure=True, **headers)
+
+
+def _through_django(request: Callable[[], HttpRequest]) -> Callable[[], HttpResponse]:
+    handler = BaseHandler()
+    handler.load_middleware()
+
+    def call() -> HttpResponse:
+        response = handler.get_response(request())
+        if response.status_code != HTTPStatus.OK or not isinstance(response, HttpResponse):
+            raise RuntimeError(
+                f"The benchmark got a {response.status_code}: {getattr(response, 'content', b'')[:500]!r}"
+            )
+        return response
+
+    return call
+
+
+def _turn(rank: Callable[[], HttpResponse], bare: Callable[[], HttpResponse]) -> Turn:
+    spent: list[float] = []
+
+    def watch(execute: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return execute(*arguments)
+        finally:
+            spent.append(time.perf_counter() - began)
+
+    with connection.execute_wrapper(watch):
+        ours = _seconds(rank)
+    return Turn(ours=ours, sql=sum(spent), bare=_seconds(bare), queries=len(spent))
+
+
+def _seconds(call: Callable[[], HttpResponse]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

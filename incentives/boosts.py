@@ -2,27 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from django.db.models import F, Q
+
 from incentives import events
-from incentives.models import Boost, Event
+from incentives.models import Boost, BoostPolicy, Campaign, Event
 from moderation.models import Post, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a boost is granted with; each boost keeps its own, so that a change here touches none that runs."""
-
-    factor: float
-    cap: float
-    half_life: timedelta
-    duration: timedelta
-
-
-# After four half-lives 3 % are left of a factor of 1.5: too little to reorder anything, so it ends there.
-TERMS = Terms(factor=1.5, cap=3.0, half_life=timedelta(hours=6), duration=timedelta(hours=24))
 
 
 class Fading(Protocol):
@@ -36,8 +23,13 @@ class Fading(Protocol):
     revoked_at: datetime | None
 
 
+def faded(factor: float, cap: float, half_life_seconds: float, age_seconds: float) -> float:
+    """Return what is left of a factor at an age: its excess over 1 halves every half-life."""
+    return min(cap, 1 + (factor - 1) * math.exp2(-age_seconds / half_life_seconds))
+
+
 def factor_at(boost: Fading, when: datetime, *, age: timedelta | None = None) -> float:
-    """Return the factor at `when`: its excess over 1 halves every half-life of `age`, which counts from the start.
+    """Return the factor at `when`, faded by `age`, which counts from the start where it is not given.
 
     1 before the start, from the end on, and once revoked.
     """
@@ -46,22 +38,39 @@ def factor_at(boost: Fading, when: datetime, *, age: timedelta | None = None) ->
     age = when - boost.starts_at if age is None else age
     if age >= boost.ends_at - boost.starts_at:
         return 1.0
-    faded = 1 + (boost.factor - 1) * math.exp2(-age.total_seconds() / boost.half_life_seconds)
-    return min(boost.cap, faded)
+    return faded(boost.factor, boost.cap, boost.half_life_seconds, age.total_seconds())
 
 
-def reconcile(post: Post, earned_by: Verdict | None, now: datetime, *, terms: Terms = TERMS) -> None:
-    """Give the post the boost that the verdict earns, or take back the one it has; under the post's lock."""
+def policy_for(platform_id: str) -> BoostPolicy:
+    """Return the platform's own terms, or else everybody's."""
+    found = BoostPolicy.objects.filter(Q(platform_id=platform_id) | Q(platform_id=None))
+    return found.order_by(F("platform_id").asc(nulls_last=True)).first() or BoostPolicy()
+
+
+def reconcile(
+    post: Post,
+    earned_by: Verdict | None,
+    now: datetime,
+    *,
+    campaign: Campaign | None = None,
+) -> None:
+    """Give the post the boost that the verdict earns, or take back the one it has; under the post's lock.
+
+    A boost keeps the terms it was given: a later change of the policy touches none that runs. It is given while boosts
+    are switched off as well, so that those that still run count again once they are on.
+    """
     live = Boost.objects.filter(post=post, revoked_at=None).first()
     if earned_by is not None and live is None:
+        terms = policy_for(post.platform_id)
         boost = Boost.objects.create(
             verdict=earned_by,
             post=post,
+            campaign=campaign,
             factor=terms.factor,
             cap=terms.cap,
-            half_life_seconds=round(terms.half_life.total_seconds()),
+            half_life_seconds=terms.half_life_seconds,
             starts_at=now,
-            ends_at=now + terms.duration,
+            ends_at=now + timedelta(seconds=terms.duration_seconds),
         )
         events.record(Event.Type.BOOST_STARTED, post, _told(boost, post))
     elif earned_by is None and live is not None:
@@ -71,11 +80,12 @@ def reconcile(post: Post, earned_by: Verdict | None, now: datetime, *, terms: Te
 
 
 def _told(boost: Boost, post: Post) -> Mapping[str, Any]:
+    ends_at = boost.ends_at if boost.revoked_at is None else min(boost.revoked_at, boost.ends_at)
     return {
         "post_id": post.pk,
         "author_id": post.author.external_id,
         "factor": boost.factor,
         "half_life_seconds": boost.half_life_seconds,
         "starts_at": events.written(boost.starts_at),
-        "ends_at": events.written(boost.revoked_at or boost.ends_at),
+        "ends_at": events.written(ends_at),
     }

@@ -25,18 +25,38 @@ STANDING: dict[str, Any] = {
 RANK_REQUEST: dict[str, Any] = {
     "candidates": [
         {"post_id": "post_01ky3q2m4p6r8t0v2x4z6b8d0f", "base_score": 1.2},
-        {"post_id": _POST, "base_score": 1.0, "age_seconds": 60},
+        {"post_id": _POST, "base_score": 1.0, "age_seconds": 0},
+        {"post_id": "p-77", "base_score": 0.9, "author_id": "ada"},
     ]
 }
 RANKING: dict[str, Any] = {
     "ranking": [
-        {"post_id": _POST, "rank": 1, "score": 1.499, "factor": 1.499, "reason": "boosted"},
+        {
+            "post_id": _POST,
+            "rank": 1,
+            "score": 1.5,
+            "factor": 1.5,
+            "factors": {"mask_boost": 1.5, "author_diversity": 1.0},
+            "reason": "boosted",
+            "why": "Shown higher because masks are worn in this post; this fades over a day.",
+        },
         {
             "post_id": "post_01ky3q2m4p6r8t0v2x4z6b8d0f",
             "rank": 2,
             "score": 1.2,
             "factor": 1.0,
+            "factors": {"mask_boost": 1.0, "author_diversity": 1.0},
             "reason": "not_boosted",
+            "why": None,
+        },
+        {
+            "post_id": "p-77",
+            "rank": 3,
+            "score": 0.765,
+            "factor": 0.85,
+            "factors": {"mask_boost": 1.0, "author_diversity": 0.85},
+            "reason": "unknown_post",
+            "why": "Shown lower so that one author does not fill the feed.",
         },
     ]
 }

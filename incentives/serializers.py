@@ -1,22 +1,15 @@
 """How rewards, money and events look as JSON; money is in minor units: 100 is one euro."""
 
-import math
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import ErrorDetail
 
-from incentives import endpoints, events, feed
+from incentives import endpoints, events
 from incentives.endpoints import LONGEST_URL
 from incentives.models import BadgeAward, Campaign, Delivery, Event, Match, RewardApplication, WebhookEndpoint
 from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing, Told
 from moderation.serializers import StrictSerializer
-
-MAX_CANDIDATES = 500
-# Far above any real score, far below where a float overflows when multiplied.
-MAX_SCORE = 1e12
-MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
 
 
 class EvidenceSerializer(serializers.Serializer[Any]):
@@ -112,60 +105,6 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
     def get_left_minor(self, campaign: Campaign) -> int:
         """Return what no post was promised."""
         return campaign.budget_minor - campaign.committed_minor
-
-
-class NumberField(serializers.FloatField):
-    """A finite JSON number: neither text nor true, and no NaN, which compares with nothing."""
-
-    def to_internal_value(self, data: Any) -> float:
-        """Refuse what merely can be turned into a number."""
-        if isinstance(data, bool | str):
-            self.fail("invalid")
-        value = super().to_internal_value(data)
-        if not math.isfinite(value):
-            self.fail("invalid")
-        return value
-
-
-class CandidateSerializer(StrictSerializer):
-    post_id = serializers.CharField(max_length=64)
-    base_score = NumberField(min_value=0, max_value=MAX_SCORE)
-    age_seconds = NumberField(
-        required=False,
-        allow_null=True,
-        min_value=0,
-        max_value=MAX_AGE_SECONDS,
-        help_text="how old the post is to the platform; where not given, the boost fades since it began",
-    )
-
-
-class RankRequestSerializer(StrictSerializer):
-    candidates = serializers.ListField(child=CandidateSerializer(), min_length=1, max_length=MAX_CANDIDATES)
-
-    def validate_candidates(self, candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Refuse a post that comes twice: it could not have one rank."""
-        seen: set[str] = set()
-        problems: list[dict[str, Any]] = [{} for _ in candidates]
-        for problem, candidate in zip(problems, candidates, strict=True):
-            if candidate["post_id"] in seen:
-                message = "This post is among the candidates already."
-                problem["post_id"] = [ErrorDetail(message, code="duplicate_post")]
-            seen.add(candidate["post_id"])
-        if any(problems):
-            raise serializers.ValidationError(problems)
-        return candidates
-
-
-class RankedSerializer(serializers.Serializer[feed.Ranked]):
-    post_id = serializers.CharField()
-    rank = serializers.IntegerField()
-    score = serializers.FloatField(help_text="base score times factor")
-    factor = serializers.FloatField()
-    reason = serializers.ChoiceField([reason.value for reason in feed.Reason])
-
-
-class RankingSerializer(serializers.Serializer[Any]):
-    ranking = RankedSerializer(many=True)
 
 
 class SubjectSerializer(serializers.Serializer[Any]):

@@ -2,13 +2,13 @@
 
 from django.urls import path
 
-from incentives import views
+from incentives import ranking_api, views
 
 urlpatterns = [
     # An author's id is the platform's own and may hold slashes: /badges goes first, and no id ends so.
     path("authors/<path:external_id>/badges", views.AuthorBadgesView.as_view(), name="author-badges"),
     path("authors/<path:external_id>", views.AuthorView.as_view(), name="author"),
-    path("feed/rank", views.RankView.as_view(), name="feed-rank"),
+    path("feed/rank", ranking_api.RankView.as_view(), name="feed-rank"),
     path("campaigns", views.CampaignsView.as_view(), name="campaigns"),
     path("campaigns/<str:campaign_id>", views.CampaignView.as_view(), name="campaign"),
     path("events", views.EventsView.as_view(), name="events"),

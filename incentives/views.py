@@ -1,21 +1,19 @@
 """The API of rewards, money and events: these views only translate."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
 from django.http import Http404
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from incentives import endpoints, events, examples, feed, selectors
+from incentives import endpoints, events, examples, selectors
 from incentives.models import Campaign, WebhookEndpoint
 from incentives.serializers import (
     BadgeSerializer,
@@ -26,8 +24,6 @@ from incentives.serializers import (
     EndpointSecretSerializer,
     EndpointSerializer,
     EventSerializer,
-    RankingSerializer,
-    RankRequestSerializer,
     StandingSerializer,
     TestSentSerializer,
 )
@@ -40,7 +36,6 @@ Codes = dict[HTTPStatus, Sequence[str]]
 NOT_FOUND: Codes = {HTTPStatus.NOT_FOUND: ("not_found",)}
 BAD_PAGE: Codes = {HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor")}
 BAD_STREAM: Codes = {HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor", "invalid_wait")}
-BAD_RANK: Codes = {HTTPStatus.BAD_REQUEST: ("validation_error", "required", "unknown_field", "duplicate_post")}
 DISABLED: Codes = {HTTPStatus.CONFLICT: ("endpoint_disabled",)}
 TOO_MANY: Codes = {HTTPStatus.CONFLICT: ("too_many_endpoints",)}
 BAD_ENDPOINT: Codes = {
@@ -79,31 +74,6 @@ class AuthorBadgesView(APIView):
         query = pagination.read_query(request, parts=(int,))
         page = pagination.paginate(selectors.badges_of(_author(request, external_id)), query)
         return Response(page.body(lambda awards: _many(BadgeSerializer, [selectors.badge_of(row) for row in awards])))
-
-
-class RankView(APIView):
-    required_scope = ApiKey.Scope.FEED_RANK
-
-    @extend_schema(
-        operation_id="rank_feed",
-        summary="Order a feed by score and boost",
-        request=RankRequestSerializer,
-        responses={200: RankingSerializer} | errors(BAD_RANK),
-        examples=[
-            OpenApiExample("two posts", examples.RANK_REQUEST, request_only=True),
-            OpenApiExample("the boosted one first", examples.RANKING, response_only=True),
-        ],
-    )
-    def post(self, request: Request) -> Response:
-        """Multiply each candidate's score by its boost; unknown posts keep their score."""
-        serializer = RankRequestSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        ranking = feed.rank(
-            platform_of(request).pk,
-            [_candidate(row) for row in serializer.validated_data["candidates"]],
-            timezone.now(),
-        )
-        return Response(RankingSerializer({"ranking": ranking}).data)
 
 
 class CampaignsView(APIView):
@@ -276,8 +246,3 @@ def _readable(name: str) -> str:
     if "\0" in name:
         raise Http404
     return name
-
-
-def _candidate(row: dict[str, Any]) -> feed.Candidate:
-    age = row.get("age_seconds")
-    return feed.Candidate(row["post_id"], row["base_score"], None if age is None else timedelta(seconds=age))

@@ -1,0 +1,216 @@
+"""The call that ranks a feed: up to ten thousand candidates in, their order out.
+
+A serializer per candidate would take four fifths of the time. So what is plainly right is read by a few comparisons;
+only what these do not know goes to the serializer, which has the last word on every refusal and its pointer.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from incentives import examples, feed
+from incentives.feed import Candidate
+from moderation.authentication import platform_of
+from moderation.models import ApiKey
+from moderation.parsers import JsonParser
+from moderation.schema import errors
+from moderation.serializers import StrictSerializer
+
+MAX_CANDIDATES = 10_000
+# Room for as many with the longest ids; other calls take less (DATA_UPLOAD_MAX_MEMORY_SIZE).
+MAX_BODY_BYTES = 4 * 1024 * 1024
+# Far above any real score, far below where a float overflows when multiplied.
+MAX_SCORE = 1e12
+MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
+LONGEST_POST_ID = 64
+LONGEST_AUTHOR_ID = 128
+# An answer of ten thousand refusals would help nobody.
+MOST_PROBLEMS = 100
+
+_FIELDS = frozenset(Candidate._fields)
+
+
+class NumberField(serializers.FloatField):
+    """A finite JSON number: neither text nor true, and no NaN, which compares with nothing."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Refuse what merely can be turned into a number."""
+        if isinstance(data, bool | str):
+            self.fail("invalid")
+        value = super().to_internal_value(data)
+        if not math.isfinite(value):
+            self.fail("invalid")
+        return value
+
+
+class CandidateSerializer(StrictSerializer):
+    post_id = serializers.CharField(max_length=LONGEST_POST_ID)
+    base_score = NumberField(min_value=0, max_value=MAX_SCORE)
+    age_seconds = NumberField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=MAX_AGE_SECONDS,
+        help_text="how old the post is to the platform; where not given, the boost fades since it began",
+    )
+    author_id = serializers.CharField(
+        required=False,
+        allow_null=True,
+        max_length=LONGEST_AUTHOR_ID,
+        trim_whitespace=False,
+        help_text="your own id of the author, for posts that were never sent to us; of others we know it",
+    )
+
+
+class RankRequestSerializer(StrictSerializer):
+    candidates = serializers.ListField(child=CandidateSerializer(), min_length=1, max_length=MAX_CANDIDATES)
+
+
+class FactorsSerializer(serializers.Serializer[Any]):
+    """What the score was multiplied by."""
+
+    mask_boost = serializers.FloatField(help_text="from 1 to the cap of the boost; fades")
+    author_diversity = serializers.FloatField(
+        help_text="1 for an author's first post in this ranking, less for each further one, down to a floor"
+    )
+
+
+class RankedSerializer(serializers.Serializer[feed.Ranked]):
+    post_id = serializers.CharField()
+    rank = serializers.IntegerField()
+    score = serializers.FloatField(help_text="base score times factor")
+    factor = serializers.FloatField(help_text="the product of the factors")
+    factors = FactorsSerializer()
+    reason = serializers.ChoiceField(
+        [reason.value for reason in feed.Reason], help_text="why the mask boost is what it is"
+    )
+    why = serializers.CharField(
+        allow_null=True, help_text="a sentence for viewers; null where the post stands as its score has it"
+    )
+
+
+class RankingSerializer(serializers.Serializer[Any]):
+    ranking = RankedSerializer(many=True)
+
+
+class CandidatesParser(BaseParser):
+    """Parse JSON that is longer than other calls may send."""
+
+    media_type = JsonParser.media_type
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """Return what the body says."""
+        body = stream.read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestDataTooBig
+        return JsonParser().parse(BytesIO(body), media_type, parser_context)
+
+
+class RankView(APIView):
+    required_scope = ApiKey.Scope.FEED_RANK
+    parser_classes = (CandidatesParser,)
+
+    @extend_schema(
+        operation_id="rank_feed",
+        summary="Order a feed by score, boost and author",
+        request=RankRequestSerializer,
+        responses={200: RankingSerializer}
+        | errors(
+            {
+                HTTPStatus.BAD_REQUEST: ("validation_error", "required", "unknown_field", "duplicate_post"),
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("request_too_large",),
+            }
+        ),
+        examples=[
+            OpenApiExample("two posts", examples.RANK_REQUEST, request_only=True),
+            OpenApiExample("the boosted one first", examples.RANKING, response_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Multiply each candidate's score by its factors; posts we do not know are not boosted."""
+        candidates = read_candidates(request.data)
+        ranking = feed.rank(platform_of(request).pk, candidates, timezone.now())
+        return Response({"ranking": [_written(row) for row in ranking]})
+
+
+def read_candidates(body: Any) -> list[Candidate]:
+    """Return the candidates of a request, or say which are wrong and where."""
+    found, problems, seen = [], {}, set()
+    for place, row in enumerate(_rows(body)):
+        candidate = _ordinary(row)
+        if candidate is None:
+            serializer = CandidateSerializer(data=row)
+            if serializer.is_valid():
+                candidate = Candidate(**serializer.validated_data)
+            else:
+                problems[place] = serializer.errors
+        if candidate is not None:
+            if candidate.post_id in seen:  # it could not have one rank
+                message = "This post is among the candidates already."
+                problems[place] = {"post_id": [ErrorDetail(message, code="duplicate_post")]}
+            seen.add(candidate.post_id)
+            found.append(candidate)
+        if len(problems) == MOST_PROBLEMS:
+            break
+    if problems:
+        raise serializers.ValidationError({"candidates": problems})
+    return found
+
+
+def _rows(body: Any) -> Sequence[Any]:
+    rows = body.get("candidates") if isinstance(body, dict) and len(body) == 1 else None
+    if not isinstance(rows, list) or not rows:
+        # It refuses this before it comes to any candidate.
+        return RankRequestSerializer(data=body).run_validation(body)["candidates"]
+    if len(rows) > MAX_CANDIDATES:
+        message = f"Send no more than {MAX_CANDIDATES} candidates."
+        raise serializers.ValidationError({"candidates": [ErrorDetail(message, code="max_length")]})
+    return rows
+
+
+def _ordinary(row: Any) -> Candidate | None:
+    """Return a candidate that the serializer would take as it stands; None where that is not plain to see."""
+    if type(row) is not dict:
+        return None
+    post_id, score = row.get("post_id"), row.get("base_score")
+    age, author_id = row.get("age_seconds"), row.get("author_id")
+    if (
+        type(post_id) is str
+        and 0 < len(post_id) <= LONGEST_POST_ID
+        and post_id.isprintable()  # neither a null character nor half a surrogate pair
+        and " " not in post_id
+        and (type(score) is float or type(score) is int)
+        and 0 <= score <= MAX_SCORE
+        and (age is None or ((type(age) is float or type(age) is int) and 0 <= age <= MAX_AGE_SECONDS))
+        and (
+            author_id is None
+            or (type(author_id) is str and 0 < len(author_id) <= LONGEST_AUTHOR_ID and author_id.isprintable())
+        )
+        and row.keys() <= _FIELDS
+    ):
+        return Candidate(post_id, score, age, author_id)
+    return None
+
+
+def _written(row: feed.Ranked) -> dict[str, Any]:
+    return {
+        "post_id": row.post_id,
+        "rank": row.rank,
+        "score": row.score,
+        "factor": row.factor,
+        "factors": {"mask_boost": row.mask_boost, "author_diversity": row.author_diversity},
+        "reason": row.reason,
+        "why": row.why,
+    }
