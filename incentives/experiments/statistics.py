@@ -117,8 +117,10 @@ def price(treatment: Pair, holdout: Pair) -> Interval | None:
     if gained == 0:
         return None
     value = (treatment.cost.mean - holdout.cost.mean) / gained
-    arms = [(arm.gain.n, arm.residual_variance(value) / gained**2) for arm in (treatment, holdout)]
-    return _interval(value, *arms[0], *arms[1])
+    variances = [arm.residual_variance(value) / gained**2 for arm in (treatment, holdout)]
+    if not any(variances):
+        return Interval(value, value, value)  # every unit costs the same
+    return _interval(value, treatment.gain.n, variances[0], holdout.gain.n, variances[1])
 
 
 def sample_ratio(treatment: int, holdout: int, holdout_share: float) -> SampleRatio:
