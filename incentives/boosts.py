@@ -53,6 +53,7 @@ def reconcile(
     now: datetime,
     *,
     campaign: Campaign | None = None,
+    causation_id: str = "",
 ) -> None:
     """Give the post the boost that the verdict earns, or take back the one it has; under the post's lock.
 
@@ -72,11 +73,11 @@ def reconcile(
             starts_at=now,
             ends_at=now + timedelta(seconds=terms.duration_seconds),
         )
-        events.record(Event.Type.BOOST_STARTED, post, _told(boost, post))
+        events.record(Event.Type.BOOST_STARTED, post, _told(boost, post), causation_id=causation_id)
     elif earned_by is None and live is not None:
         live.revoked_at = now
         live.save(update_fields=["revoked_at"])
-        events.record(Event.Type.BOOST_ENDED, post, _told(live, post))
+        events.record(Event.Type.BOOST_ENDED, post, _told(live, post), causation_id=causation_id)
 
 
 def _told(boost: Boost, post: Post) -> Mapping[str, Any]:

@@ -6,7 +6,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.apps.registry import Apps
 from django.db.models import Q
 from django.db.models.signals import post_migrate
 
@@ -58,20 +57,21 @@ def connect() -> None:
     post_migrate.connect(_on_migrate, dispatch_uid="incentives.roles")
 
 
-def complete(apps: Apps) -> None:
+def complete() -> None:
     """Add the roles that are missing, and to each the permissions that it lacks."""
-    groups, permissions = apps.get_model("auth", "Group"), apps.get_model("auth", "Permission")
+    from django.contrib.auth.models import Group, Permission  # no models may be imported before all apps are ready
+
     ours = Q(content_type__app_label__in=["moderation", "incentives"])
     known = {
         f"{row.content_type.app_label}.{row.codename}": row
-        for row in permissions.objects.filter(ours).select_related("content_type")
+        for row in Permission.objects.filter(ours).select_related("content_type")
     }
     for name, wanted in ROLES.items():
-        group, _ = groups.objects.get_or_create(name=name)
+        group, _ = Group.objects.get_or_create(name=name)
         group.permissions.add(*(known[code] for code in wanted if code in known))
 
 
-def _on_migrate(sender: Any, apps: Apps, **_: Any) -> None:
+def _on_migrate(sender: Any, **_: Any) -> None:
     # The permissions of an app are made when its own turn comes; ours is the last of those named here.
     if sender.label == "incentives":
-        complete(apps)
+        complete()

@@ -33,10 +33,12 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 @pytest.fixture
 def seeded(db: None) -> None:
-    """The seeded badge rules, and no campaign: a test with transactions of its own has emptied the tables."""
-    from incentives.models import BadgeRule, Campaign
+    """Two badge rules, no campaign, no limit on posts: a test with transactions of its own has emptied the tables."""
+    from incentives.models import BadgeRule, Campaign, EarningRules
 
     rules = (("first-mask", "Mask-on", "masked_posts", 1), ("five-days", "Five days of masks", "distinct_days", 5))
     for code, title, kind, threshold in rules:
         BadgeRule.objects.update_or_create(code=code, defaults={"title": title, "kind": kind, "threshold": threshold})
+    BadgeRule.objects.exclude(code__in=[code for code, *_ in rules]).update(is_active=False)
     Campaign.objects.update(status=Campaign.Status.ENDED)
+    EarningRules.objects.update_or_create(platform=None, defaults={"posts_per_day": None})

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import transaction
+from django.utils import timezone
 
 from incentives import donations, rewards
-from incentives.models import BadgeAward, Boost, Event, Match, RewardApplication
-from incentives.tasks import sweep_verdicts
-from moderation import signals
+from incentives.models import BadgeAward, Boost, Event, LedgerEntry, Match, PendingChange, RewardApplication
+from moderation import posts, signals
 from moderation.models import Author, Post, Verdict
 from tests import cast
 from tests.cast import make_author, make_post, make_verdict
@@ -16,7 +17,7 @@ from tests.incentives.conftest import Sent
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
 
-EARNED = ["post.analyzed", "badge.awarded", "boost.started", "donation.matched"]
+EARNED = ["post.analyzed", "badge.awarded", "donation.matched", "boost.started"]
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -43,7 +44,7 @@ def test_a_masked_post_earns_badge_boost_and_match_and_says_so() -> None:
 
     award = BadgeAward.objects.get(author=post.author)
     assert (award.rule_id, award.status) == ("first-mask", "active")
-    assert award.evidence == {"measured": 1, "threshold": 1, "post_ids": [post.pk]}
+    assert (award.evidence["measured"], award.evidence["threshold"], award.evidence["post_ids"]) == (1, 1, [post.pk])
     assert Boost.objects.get(post=post).revoked_at is None
     match = Match.objects.get(post=post)
     assert (match.campaign, match.amount_minor, match.status) == (campaign, 50, "reserved")
@@ -138,8 +139,8 @@ def test_a_verdict_that_was_overturned_takes_back_exactly_what_it_gave() -> None
     overturn(second)
 
     assert types_of(first)[len(EARNED) :] == [
-        *("post.analyzed", "boost.started", "donation.matched"),
-        *("post.analyzed", "boost.ended", "donation.voided"),
+        *("post.analyzed", "donation.matched", "boost.started"),
+        *("post.analyzed", "donation.voided", "boost.ended"),
     ]
     assert BadgeAward.objects.get(author=author).status == "active", "the first post still carries it"
     assert Boost.objects.get(post=first).revoked_at is None
@@ -149,7 +150,7 @@ def test_a_verdict_that_was_overturned_takes_back_exactly_what_it_gave() -> None
 
     overturn(first)
 
-    assert types_of(first)[-4:] == ["post.analyzed", "badge.revoked", "boost.ended", "donation.voided"]
+    assert types_of(first)[-4:] == ["post.analyzed", "badge.revoked", "donation.voided", "boost.ended"]
     assert BadgeAward.objects.get(author=author).status == "revoked"
     campaign.refresh_from_db()
     assert campaign.committed_minor == 0
@@ -170,16 +171,29 @@ def test_a_badge_that_still_stands_rests_on_the_posts_that_are_left() -> None:
     assert "badge.revoked" not in types_of(first)
 
 
-def test_settled_money_stays_where_it_went() -> None:
+def test_money_that_was_settled_is_credited_back_when_the_verdict_falls() -> None:
     campaign = make_campaign(hold_seconds=0)
     post = masked_post()
     assert donations.settle_due(datetime.now(UTC)) == 1
 
     overturn(post)
 
+    assert Match.objects.get(post=post).status == "refunded"
+    assert types_of(post)[-2:] == ["donation.refunded", "boost.ended"]
+    campaign.refresh_from_db()
+    assert campaign.committed_minor == 0
+    assert donations.audit(campaign).problems == ()
+
+
+def test_money_that_was_settled_stays_when_the_post_is_withdrawn() -> None:
+    make_campaign(hold_seconds=0)
+    post = masked_post()
+    donations.settle_due(datetime.now(UTC))
+
+    withdraw(post)
+
     assert Match.objects.get(post=post).status == "settled"
-    assert "donation.voided" not in types_of(post)
-    assert donations.audit(campaign).settled_minor == 50
+    assert types_of(post)[-2:] == ["badge.revoked", "boost.ended"]
 
 
 def test_a_verdict_restored_on_appeal_earns_again() -> None:
@@ -237,7 +251,7 @@ def test_withdrawing_takes_back_what_the_post_earned() -> None:
 
     withdraw(post)
 
-    assert types_of(post)[len(EARNED) :] == ["badge.revoked", "boost.ended", "donation.voided"]
+    assert types_of(post)[len(EARNED) :] == ["badge.revoked", "donation.voided", "boost.ended"]
     assert rewards.take_back(post.pk), "again, with nothing left to take"
     assert len(types_of(post)) == len(EARNED) + 3
 
@@ -259,21 +273,61 @@ def test_a_verdict_on_a_withdrawn_post_earns_nothing() -> None:
     assert types_of(post) == ["post.analyzed"]
 
 
-def test_the_sweep_finds_what_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def reach(post: Post) -> Verdict:
+    """Send the signal that a post's verdict was reached, as recording one does."""
+    verdict = post.verdicts.get()
+    with transaction.atomic():
+        signals.verdict_reached.send(sender=Verdict, verdict_id=verdict.pk)
+    return verdict
+
+
+def test_the_sweep_does_what_was_missed_and_nothing_else() -> None:
     done, missed, gone = masked_post(), make_post(outcome="masked"), masked_post()
-    cast.withdraw(gone)
+    reach(missed)
+    posts.withdraw(gone)
 
-    now = datetime.now(UTC)
-    assert rewards.unapplied_verdicts(now) == [], "its worker may be at it"
-    later = now + rewards.LOST_AFTER
-    assert rewards.unapplied_verdicts(later) == [missed.verdicts.get().pk]
-    assert rewards.withdrawn_with_rewards() == [gone.pk]
+    now = timezone.now()
+    assert rewards.sweep(now) == 0, "its worker may be at it"
+    assert rewards.sweep(now + rewards.LOST_AFTER) == 2
 
-    monkeypatch.setattr(rewards, "LOST_AFTER", timedelta())
-    sweep_verdicts()
+    assert not PendingChange.objects.exists()
+    assert set(Boost.objects.filter(revoked_at=None).values_list("post", flat=True)) == {done.pk, missed.pk}
 
-    assert rewards.unapplied_verdicts(later) == rewards.withdrawn_with_rewards() == []
-    assert Boost.objects.filter(post__in=[done, missed], revoked_at=None).count() == 2
+
+def test_a_change_that_cannot_be_done_keeps_no_other_from_being_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = reach(make_post(outcome="masked")), reach(make_post(outcome="masked"))
+    real = rewards.apply_verdict
+
+    def fail(verdict_id: str) -> bool:
+        if verdict_id == bad.pk:
+            raise RuntimeError("something that nobody thought of")
+        return real(verdict_id)
+
+    monkeypatch.setattr(rewards, "apply_verdict", fail)
+    assert rewards.sweep(timezone.now() + rewards.LOST_AFTER) == 1
+
+    assert [change.verdict_id for change in PendingChange.objects.all()] == [bad.pk]
+    assert Boost.objects.get().verdict_id == good.pk
+
+
+def test_all_that_follows_from_one_thing_has_one_causation_id() -> None:
+    make_campaign()
+    post = make_post(outcome="masked")
+    verdict = reach(post)
+    rewards.apply_verdict(verdict.pk)
+
+    assert set(Event.objects.values_list("causation_id", flat=True)) == {verdict.pk}
+    assert LedgerEntry.objects.get(kind="reserved").causation_id == verdict.pk
+    assert BadgeAward.objects.get().changes.get().causation_id == verdict.pk
+
+    posts.withdraw(post)
+    rewards.take_back(post.pk)
+
+    withdrawn = Event.objects.get(type="post.withdrawn")
+    after = Event.objects.filter(position__gte=withdrawn.position).order_by("position")
+    assert [event.type for event in after] == ["post.withdrawn", "badge.revoked", "donation.voided", "boost.ended"]
+    assert {event.causation_id for event in after} == {withdrawn.id}
+    assert LedgerEntry.objects.get(kind="voided").causation_id == withdrawn.id
 
 
 @pytest.mark.django_db(transaction=True)
@@ -284,4 +338,5 @@ def test_the_signal_only_enqueues(sent: Sent) -> None:
     signals.verdict_reached.send(sender=Verdict, verdict_id=verdict.pk)
 
     assert sent.of("apply_verdict") == [verdict.pk]
+    assert PendingChange.objects.get().verdict == verdict
     assert not Event.objects.exists()
