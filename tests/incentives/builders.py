@@ -3,16 +3,17 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from incentives import campaigns, webhooks
-from incentives.models import Campaign, Event, Sponsor, Tier, WebhookEndpoint
-from moderation.models import Platform, Post
-from tests.cast import ALL_SCOPES, make_key, make_platform
+from incentives import campaigns, causes, donations, webhooks
+from incentives.models import BadgeAward, BadgeRule, Campaign, Event, Sponsor, Tier, WebhookEndpoint
+from moderation.models import Author, Platform, Post, Verdict
+from tests.cast import ALL_SCOPES, make_author, make_key, make_platform, make_post
 
 T = TypeVar("T")
 
@@ -37,10 +38,51 @@ def make_campaign(
         "budget_minor": 100_00,
         "amount_minor": 50,
         "status": Campaign.Status.ACTIVE,
+        "starts_at": datetime(2020, 1, 1, tzinfo=UTC),  # so that a test can choose its day
     }
     campaign = Campaign(**(defaults | fields))
     steps = [Tier(from_minor=from_minor, percent=percent) for from_minor, percent in tiers]
     return campaigns.create_campaign(campaign, None, timezone.now(), tiers=steps)
+
+
+def masked_posts(count: int, author: Author | None = None, *, region: str = "") -> list[Post]:
+    """Make posts that were found masked, and whose rewards nobody has worked out."""
+    author = author or make_author()
+    posts = [make_post(author, outcome="masked", photos=()) for _ in range(count)]
+    Post.objects.filter(pk__in=[post.pk for post in posts]).update(region=region)
+    return posts
+
+
+def give(post: Post, now: datetime | None = None) -> donations.Decision:
+    """Have a masked post matched, as its latest verdict brings it about; money alone, no other reward."""
+    with transaction.atomic():
+        held, verdict = _held(post)
+        return donations.reconcile(held, verdict, now or timezone.now(), causes.by_verdict(verdict))
+
+
+def take(post: Post, now: datetime | None = None, *, withdrawn: bool = False) -> donations.Decision:
+    """Have a post give its money back, for its verdict is overturned or, where it says so, because it is withdrawn."""
+    with transaction.atomic():
+        held, verdict = _held(post)
+        cause = causes.by_withdrawal("evt_withdrawal") if withdrawn else causes.by_verdict(verdict)
+        return donations.reconcile(held, None, now or timezone.now(), cause)
+
+
+def _held(post: Post) -> tuple[Post, Verdict]:
+    author = Author.objects.select_for_update(no_key=True).get(pk=post.author_id)
+    held = Post.objects.select_for_update(no_key=True).get(pk=post.pk)
+    held.author = author
+    return held, held.verdicts.order_by("-sequence")[0]
+
+
+def make_award(author: Author | None = None, rule: BadgeRule | None = None, **fields: Any) -> BadgeAward:
+    """Give a badge as it stands in the table; nothing is counted and nobody is told."""
+    if rule is None:
+        rule, _ = BadgeRule.objects.get_or_create(
+            code="five-days", defaults={"title": "Five days of masks", "kind": "distinct_days", "threshold": 5}
+        )
+    evidence = {"measured": rule.threshold, "threshold": rule.threshold, "post_ids": []}
+    return BadgeAward.objects.create(author=author or make_author(), rule=rule, **({"evidence": evidence} | fields))
 
 
 def make_endpoint(
@@ -62,6 +104,26 @@ def client_for(platform: Platform, scopes: Sequence[str] = ALL_SCOPES) -> APICli
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {make_key(platform, scopes)}")
     return client
+
+
+def pointers(answer: Any) -> list[tuple[str, str]]:
+    """Return what a refusal points at: (pointer, code)."""
+    assert answer["Content-Type"] == "application/problem+json"
+    return [(problem["pointer"], problem["code"]) for problem in answer.json()["errors"]]
+
+
+def make_boost(post: Post, **fields: Any) -> Boost:
+    """Give a post that has a verdict a boost of 1.5, begun this moment."""
+    now = timezone.now()
+    defaults: dict[str, Any] = {
+        "verdict": post.verdicts.latest("sequence"),
+        "factor": 1.5,
+        "cap": 3.0,
+        "half_life_seconds": 6 * 3600,
+        "starts_at": now,
+        "ends_at": now + timedelta(hours=24),
+    }
+    return Boost.objects.create(post=post, **(defaults | fields))
 
 
 def at_once(work: Callable[[T], object], items: Sequence[T], *, threads: int = 16) -> list[object]:
