@@ -9,9 +9,12 @@ BADGE: dict[str, Any] = {
     "rule": "first-mask",
     "title": "Mask-on",
     "description": "A first post with every mask on.",
+    "series": "masks",
+    "level": 1,
     "status": "active",
     "awarded_at": "2026-11-21T09:30:02.118Z",
     "changed_at": "2026-11-21T09:30:02.118Z",
+    "expires_at": None,
     "post_id": _POST,
     "evidence": {"measured": 1, "threshold": 1, "post_ids": [_POST]},
 }

@@ -32,10 +32,13 @@ class Badge:
     rule: str
     title: str
     description: str
+    series: str
+    level: int
     status: str
     awarded_at: datetime
     changed_at: datetime
-    post_id: str
+    expires_at: datetime | None
+    post_id: str | None
     evidence: dict[str, Any]
 
 
@@ -157,10 +160,13 @@ def badge_of(award: BadgeAward) -> Badge:
         rule=award.rule_id,
         title=award.rule.title,
         description=award.rule.description,
+        series=award.rule.series,
+        level=award.rule.level,
         status=award.status,
         awarded_at=award.awarded_at,
         changed_at=award.changed_at,
-        post_id=award.verdict.post_id,
+        expires_at=award.expires_at,
+        post_id=award.verdict.post_id if award.verdict else None,
         evidence=award.evidence,
     )
 

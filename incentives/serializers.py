@@ -22,10 +22,15 @@ class BadgeSerializer(serializers.Serializer[Badge]):
     rule = serializers.CharField()
     title = serializers.CharField()
     description = serializers.CharField()
+    series = serializers.CharField(help_text="badges of one series are levels of one; empty: it stands alone")
+    level = serializers.IntegerField(help_text="1 to 5")
     status = serializers.ChoiceField(BadgeAward.Status.choices)
     awarded_at = serializers.DateTimeField()
     changed_at = serializers.DateTimeField()
-    post_id = serializers.CharField(help_text="the post that tipped the scale")
+    expires_at = serializers.DateTimeField(allow_null=True, help_text="null: for good")
+    post_id = serializers.CharField(
+        allow_null=True, help_text="the post that tipped the scale; null: given by hand, or the post is erased"
+    )
     evidence = EvidenceSerializer()
 
 
