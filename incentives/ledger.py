@@ -61,6 +61,7 @@ def _entry(held: Campaign, number: int, booking: Booking, day: date, now: dateti
         cause=booking.cause.kind,
         cause_id=booking.cause.id,
         causation_id=booking.cause.causation_id,
+        reason="" if booking.match else booking.cause.reason,
         created_at=now,
     )
 

@@ -4,12 +4,15 @@ One statement does it, so that it looks at one moment while bookings go on, and 
 """
 
 import json
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
 
 from incentives.models import Campaign, LedgerProof
+
+logger = logging.getLogger(__name__)
 
 # Enough to see what kind of harm was done.
 PROBLEMS_SHOWN = 50
@@ -169,3 +172,14 @@ def prove(campaign: Campaign, now: datetime) -> LedgerProof:
         refunded_minor=found.refunded_minor,
         problems=list(found.problems),
     )
+
+
+def prove_all(now: datetime) -> int:
+    """Prove the books of every campaign, of ended ones too; log what is wrong, and return how many are."""
+    wrong = 0
+    for campaign in Campaign.objects.order_by("pk"):
+        found = prove(campaign, now)
+        wrong += bool(found.problems)
+        for problem in found.problems:
+            logger.error("The books of %s are wrong: %s.", campaign.pk, problem)
+    return wrong

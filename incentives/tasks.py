@@ -4,7 +4,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from incentives import donations, rewards, webhooks
+from incentives import campaigns, donations, proof, rewards, webhooks
 
 
 @shared_task
@@ -42,6 +42,19 @@ def sweep_deliveries() -> None:
 def settle_matches() -> None:
     """Settle the matches whose time has come."""
     donations.settle_due(timezone.now())
+
+
+@shared_task
+def tend_campaigns() -> None:
+    """End the campaigns whose window is over, and open or exhaust those that were edited."""
+    campaigns.end_due(timezone.now())
+    campaigns.reassess(timezone.now())
+
+
+@shared_task
+def prove_ledgers() -> None:
+    """Prove the books of every campaign; what is wrong is kept and logged."""
+    proof.prove_all(timezone.now())
 
 
 def delivery_terms() -> webhooks.Terms:

@@ -234,6 +234,8 @@ class LedgerEntry(models.Model):
     # The verdict, event or person behind it, and the id that all it set off have in common.
     cause_id = models.CharField(max_length=64, blank=True)
     causation_id = models.CharField(max_length=64, blank=True)
+    # Why a budget was changed, in the words of who did it.
+    reason = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

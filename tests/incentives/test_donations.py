@@ -1,11 +1,12 @@
 """A campaign gives to masked posts by its own rules, and never more than its budget."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from incentives import donations
+from incentives import donations, ledger
 from incentives.models import Campaign, Event, LedgerEntry, Match, PendingChange, RewardApplication
 from moderation.models import Appeal, Author, Post
 from tests.cast import make_author, make_platform, make_reviewer, make_verdict
@@ -86,7 +87,7 @@ def test_a_post_that_no_campaign_gives_to_is_told_why() -> None:
     ],
 )
 def test_a_campaign_that_does_not_run_or_has_too_little_gives_nothing(
-    fields: dict[str, object], reason: RewardApplication.Reason
+    fields: dict[str, Any], reason: RewardApplication.Reason
 ) -> None:
     campaign = make_campaign(**fields)
 
@@ -350,13 +351,13 @@ def test_an_amount_that_is_changed_while_a_post_is_matched_is_the_one_that_is_pr
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     campaign = make_campaign(amount_minor=50)
-    hold = donations.ledger.hold
+    hold = ledger.hold
 
     def edited_before_it_is_held(campaign_id: str) -> Campaign:
         Campaign.objects.filter(pk=campaign_id).update(amount_minor=70)
         return hold(campaign_id)
 
-    monkeypatch.setattr(donations.ledger, "hold", edited_before_it_is_held)
+    monkeypatch.setattr(ledger, "hold", edited_before_it_is_held)
 
     match = give(masked_posts(1)[0]).match
 
