@@ -1,7 +1,9 @@
 """Typed readers of the environment; a secret may be given in a file (``NAME_FILE``)."""
 
 import os
+import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import environ
@@ -34,15 +36,27 @@ def storage_directory(default: Path) -> Path:
     return Path(rest)
 
 
-def local_secret(path: Path) -> str:
-    """Return the secret of a local checkout, made once and readable by its owner alone."""
+def public_url(name: str) -> str:
+    """Read the address this service is known by, such as ``https://masks.example.org``; empty where none is set."""
+    url = str(env.str(name, default="")).rstrip("/")
+    if url and not re.fullmatch(r"https?://[^/?#\s]+", url):
+        raise ImproperlyConfigured(f"{name} must look like https://masks.example.org, got {url!r}.")
+    return url
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(50)
+
+
+def local_secret(path: Path, make: Callable[[], str] = _new_secret) -> str:
+    """Return a secret of a local checkout, made once and readable by its owner alone."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(secrets.token_urlsafe(50))
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    draft.touch(mode=0o600, exist_ok=False)
+    draft.write_text(make())
     try:
         path.hardlink_to(draft)  # whoever links first wins; the others read the winner's
     except FileExistsError:

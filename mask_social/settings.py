@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from celery.schedules import crontab
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from mask_social import embedded
-from mask_social.env import env, local_secret, positive, storage_directory, var_directory
+from mask_social.env import env, local_secret, positive, public_url, storage_directory, var_directory
 
 django_stubs_ext.monkeypatch()
 
@@ -183,6 +184,12 @@ WEBHOOK_RETRY_SECONDS: list[int] = env.list(
     "MASK_SOCIAL_WEBHOOK_RETRY_SECONDS", cast=int, default=[5, 30, 300, 1800, 7200, 18000, 36000]
 )
 
+# Badges as credentials to carry elsewhere: incentives.credentials.
+PUBLIC_URL = public_url("MASK_SOCIAL_PUBLIC_URL")  # empty: the host that was asked
+ISSUER_NAME = env.str("MASK_SOCIAL_ISSUER_NAME", default="mask_social")
+BADGE_KEY = env.str("MASK_SOCIAL_BADGE_KEY", default="")
+LOCAL_BADGE_KEY = VAR_DIR / "badge_key.pem"
+
 CELERY_BROKER_URL = f"redis+socket://{REDIS_URL[7:]}" if REDIS_URL.startswith("unix://") else REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
@@ -204,7 +211,12 @@ CELERY_BEAT_SCHEDULE = {
         "apply missed verdicts": "incentives.tasks.sweep_verdicts",
         "requeue due deliveries": "incentives.tasks.sweep_deliveries",
         "settle matches": "incentives.tasks.settle_matches",
+        "tend campaigns": "incentives.tasks.tend_campaigns",
     }.items()
+}
+CELERY_BEAT_SCHEDULE["prove ledgers"] = {
+    "task": "incentives.tasks.prove_ledgers",
+    "schedule": crontab(hour=3, minute=0),
 }
 
 LOGGING = {

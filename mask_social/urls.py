@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("moderation.urls")),
     path("api/v1/", include("incentives.urls")),
+    path("", include("incentives.credentials.urls")),
     path("admin/", admin.site.urls),
 ]
 

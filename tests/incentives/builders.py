@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from incentives import campaigns, causes, donations, webhooks
-from incentives.models import BadgeAward, BadgeRule, Campaign, Event, Sponsor, Tier, WebhookEndpoint
+from incentives.models import BadgeAward, BadgeRule, Boost, Campaign, Event, Sponsor, Tier, WebhookEndpoint
 from moderation.models import Author, Platform, Post, Verdict
 from tests.cast import ALL_SCOPES, make_author, make_key, make_platform, make_post
 
