@@ -45,10 +45,12 @@ ROLES: Mapping[str, set[str]] = {
             *("incentives.boostpolicy", "incentives.earningrules", "incentives.experiment", "incentives.badgebackfill"),
         ],
     )
-    | {"incentives.delete_tier", "incentives.add_badgeaward", "incentives.change_badgeaward"}
+    | {"incentives.view_every_campaign", "incentives.delete_tier"}
+    | {"incentives.add_badgeaward", "incentives.change_badgeaward"}
     | {"moderation.add_reevaluation", "moderation.change_reevaluation", "moderation.view_reevaluation"},
     SPONSOR: _all(["view"], _BOOKS),
-    AUDITOR: _all(["view"], [*_SEEN_BY_MODERATORS, *_BOOKS, *_PROGRAMME, "moderation.reevaluation"]),
+    AUDITOR: _all(["view"], [*_SEEN_BY_MODERATORS, *_BOOKS, *_PROGRAMME, "moderation.reevaluation"])
+    | {"incentives.view_every_campaign"},
 }
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.db.models import BigIntegerField, Count, F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -195,6 +197,12 @@ def campaigns_for(platform: Platform) -> QuerySet[Campaign]:
     """Return the campaigns a platform may know of: its own and those for everybody, without drafts."""
     known = Campaign.objects.filter(platform=platform) | Campaign.objects.filter(platform=None)
     return with_settled(known.exclude(status=Campaign.Status.DRAFT))
+
+
+def campaigns_visible_to(user: AbstractBaseUser | AnonymousUser) -> QuerySet[Campaign]:
+    """Return the campaigns that somebody of the staff may see: all of them, or those of the sponsors they belong to."""
+    sees_all = user.has_perm("incentives.view_every_campaign")  # type: ignore[union-attr]  # every user class of ours has it
+    return Campaign.objects.all() if sees_all else Campaign.objects.filter(sponsor__users=user.pk)
 
 
 def with_settled(campaigns: QuerySet[Campaign]) -> QuerySet[Campaign]:

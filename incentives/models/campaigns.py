@@ -92,6 +92,7 @@ class Campaign(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        permissions = [("view_every_campaign", "Can view the campaigns of every sponsor")]
         constraints = [
             models.CheckConstraint(
                 name="campaign_never_promises_more_than_its_budget",
