@@ -5,6 +5,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from incentives import campaigns, donations, proof, rewards, webhooks
+from incentives.experiments import upkeep
 
 
 @shared_task
@@ -55,6 +56,12 @@ def tend_campaigns() -> None:
 def prove_ledgers() -> None:
     """Prove the books of every campaign; what is wrong is kept and logged."""
     proof.prove_all(timezone.now())
+
+
+@shared_task
+def add_up_experiments() -> None:
+    """Add up what the arms of the experiments did, for their pages."""
+    upkeep.add_up_all(timezone.now())
 
 
 def delivery_terms() -> webhooks.Terms:

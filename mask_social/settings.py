@@ -208,6 +208,7 @@ CELERY_BEAT_SCHEDULE = {
     name: {"task": task, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}
     for name, task in {
         "requeue stale analyses": "moderation.tasks.sweep_analyses",
+        "go on with re-evaluations": "moderation.tasks.sweep_reevaluations",
         "apply missed verdicts": "incentives.tasks.sweep_verdicts",
         "requeue due deliveries": "incentives.tasks.sweep_deliveries",
         "settle matches": "incentives.tasks.settle_matches",
@@ -217,6 +218,11 @@ CELERY_BEAT_SCHEDULE = {
 CELERY_BEAT_SCHEDULE["prove ledgers"] = {
     "task": "incentives.tasks.prove_ledgers",
     "schedule": crontab(hour=3, minute=0),
+}
+CELERY_BEAT_SCHEDULE["add up experiments"] = {
+    "task": "incentives.tasks.add_up_experiments",
+    "schedule": 300,
+    "options": {"expires": 300},
 }
 
 LOGGING = {

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from incentives.experiments import statistics, tally
+from incentives.experiments import statistics
 from incentives.experiments.assignment import holdout_share
 from incentives.experiments.statistics import FEWEST_AUTHORS, Interval, Sample, SampleRatio
-from incentives.experiments.tally import Money, Tally
+from incentives.experiments.tally import Money, Tallies, Tally
 from incentives.models import Experiment
 
 
@@ -62,16 +62,14 @@ class Report:
     costs_missing: str
 
 
-def report(experiment: Experiment) -> Report:
-    """Read an experiment's rows and judge them."""
-    treatment, holdout = tally.count(experiment)
-    lift = statistics.contrast(treatment.masked, holdout.masked)
-    money = [] if _why_no_price(lift) else tally.matched(experiment, treatment, holdout)
-    return judge(treatment, holdout, money, holdout_share(experiment.holdout_percent))
+def report(experiment: Experiment, tallies: Tallies) -> Report:
+    """Judge what the arms of an experiment did."""
+    return judge(tallies, holdout_share(experiment.holdout_percent))
 
 
-def judge(treatment: Tally, holdout: Tally, money: Sequence[Money], expected_share: float) -> Report:
-    """Compare the arms."""
+def judge(tallies: Tallies, expected_share: float) -> Report:
+    """Compare the arms; `expected_share` of all authors should be in the holdout."""
+    treatment, holdout = tallies.treatment, tallies.holdout
     lift = statistics.contrast(treatment.masked, holdout.masked)
     no_price = _why_no_price(lift)
     return Report(
@@ -86,8 +84,8 @@ def judge(treatment: Tally, holdout: Tally, money: Sequence[Money], expected_sha
             guard("appeals per author", treatment.appeals, holdout.appeals, margin=0.1, more_is_worse=True),
             guard("reviews per author", treatment.reviews, holdout.reviews, margin=0.1, more_is_worse=True),
         ),
-        costs=[] if no_price else [_cost(found) for found in money],
-        costs_missing=no_price or ("" if money else "No money was matched."),
+        costs=[] if no_price else [_cost(found) for found in tallies.money],
+        costs_missing=no_price or ("" if tallies.money else "No money was matched."),
     )
 
 

@@ -1,6 +1,7 @@
 """What each arm did, added up in the database: two queries, however many posts there are."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import connection
@@ -32,13 +33,20 @@ _ARMS = f"""
     GROUP BY exposure.arm
 """  # noqa: S608 - of constants
 
-_MONEY = f"""
-    WITH money AS (
+# Only a masked post was ever promised money; what stands of it is counted, whether or not the post still does.
+_MONEY = """
+    WITH masked AS (
+        SELECT outcome.author_id, count(counted.post_id) AS masked
+        FROM incentives_outcome outcome
+        JOIN incentives_countedpost counted ON counted.post_id = outcome.post_id
+        WHERE outcome.experiment_id = %(experiment)s AND outcome.kind = 'masked_post'
+        GROUP BY outcome.author_id
+    ), money AS (
         SELECT outcome.author_id, campaign.currency, sum(match.amount_minor) AS minor
         FROM incentives_outcome outcome
         JOIN incentives_match match ON match.post_id = outcome.post_id AND match.status IN ('reserved', 'settled')
         JOIN incentives_campaign campaign ON campaign.id = match.campaign_id
-        WHERE outcome.experiment_id = %(experiment)s AND outcome.kind = 'post'
+        WHERE outcome.experiment_id = %(experiment)s AND outcome.kind = 'masked_post'
         GROUP BY outcome.author_id, campaign.currency
     )
     SELECT money.currency, exposure.arm,
@@ -46,10 +54,10 @@ _MONEY = f"""
     FROM money
     JOIN incentives_exposure exposure
       ON exposure.author_id = money.author_id AND exposure.experiment_id = %(experiment)s
-    LEFT JOIN ({_AUTHORS}) did ON did.author_id = money.author_id
+    LEFT JOIN masked ON masked.author_id = money.author_id
     GROUP BY money.currency, exposure.arm
     ORDER BY money.currency
-"""  # noqa: S608 - of constants
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +84,52 @@ class Money:
     holdout: Pair
 
 
-def count(experiment: Experiment) -> tuple[Tally, Tally]:
-    """Return what the treatment and what the holdout did."""
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What both arms did, and the money that stands of it, promised or paid."""
+
+    treatment: Tally
+    holdout: Tally
+    money: Sequence[Money]
+
+    def as_json(self) -> dict[str, Any]:
+        """Write it down."""
+        return asdict(self)
+
+
+def count(experiment: Experiment) -> Tallies:
+    """Add up what both arms did so far."""
     nobody = Tally(*[Sample(0, 0, 0)] * len(_MEASURES))
     arms = {arm: _tally(int(n), sums) for arm, n, *sums in _rows(_ARMS, experiment)}
-    return arms.get(Exposure.Arm.TREATMENT, nobody), arms.get(Exposure.Arm.HOLDOUT, nobody)
-
-
-def matched(experiment: Experiment, treatment: Tally, holdout: Tally) -> list[Money]:
-    """Return the money that stands, promised or paid, by currency."""
+    treatment, holdout = (arms.get(arm, nobody) for arm in (Exposure.Arm.TREATMENT, Exposure.Arm.HOLDOUT))
     found: dict[str, dict[str, list[Any]]] = {}
     for currency, arm, *sums in _rows(_MONEY, experiment):
         found.setdefault(currency, {})[arm] = sums
-    return [
+    money = [
         Money(
             currency,
-            _pair(treatment, arms.get(Exposure.Arm.TREATMENT)),
-            _pair(holdout, arms.get(Exposure.Arm.HOLDOUT)),
+            _pair(treatment, sums.get(Exposure.Arm.TREATMENT)),
+            _pair(holdout, sums.get(Exposure.Arm.HOLDOUT)),
         )
-        for currency, arms in found.items()
+        for currency, sums in found.items()
     ]
+    return Tallies(treatment, holdout, money)
+
+
+def from_json(data: Mapping[str, Any]) -> Tallies:
+    """Read what `as_json` wrote."""
+    treatment, holdout = (
+        Tally(**{name: Sample(**data[arm][name]) for name in _MEASURES}) for arm in ("treatment", "holdout")
+    )
+    return Tallies(treatment, holdout, [_money(found) for found in data["money"]])
+
+
+def _money(data: Mapping[str, Any]) -> Money:
+    treatment, holdout = (
+        Pair(Sample(**data[arm]["gain"]), Sample(**data[arm]["cost"]), data[arm]["products"])
+        for arm in ("treatment", "holdout")
+    )
+    return Money(data["currency"], treatment, holdout)
 
 
 def _tally(n: int, sums: list[Any]) -> Tally:

@@ -4,7 +4,7 @@ from incentives.models.badges import BadgeAward, BadgeBackfill, BadgeChange, Bad
 from incentives.models.boosts import Boost, BoostPolicy
 from incentives.models.campaigns import Campaign, CampaignDay, LedgerEntry, LedgerProof, Match, Sponsor, Tier
 from incentives.models.events import Attempt, Delivery, Event, WebhookEndpoint
-from incentives.models.experiments import Experiment, Exposure, Outcome
+from incentives.models.experiments import Experiment, ExperimentSums, Exposure, Outcome
 from incentives.models.farming import Claim, CountedPost, EarningRules, Fingerprint, Flag
 from incentives.models.figures import DailyFigures, FiguresMark
 from incentives.models.rewards import PendingChange, RewardApplication
@@ -26,6 +26,7 @@ __all__ = [
     "EarningRules",
     "Event",
     "Experiment",
+    "ExperimentSums",
     "Exposure",
     "FiguresMark",
     "Fingerprint",

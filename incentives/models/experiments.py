@@ -117,3 +117,18 @@ class Outcome(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.author}"
+
+
+class ExperimentSums(models.Model):
+    """What the arms did, as it was last added up: with a million posts that takes longer than a page may."""
+
+    experiment = models.OneToOneField(Experiment, on_delete=models.CASCADE, primary_key=True, related_name="sums")
+    added_up_at = models.DateTimeField()
+    # experiments.tally.Tallies
+    data = models.JSONField()
+
+    class Meta:
+        verbose_name_plural = "experiment sums"
+
+    def __str__(self) -> str:
+        return f"sums of {self.experiment_id} at {self.added_up_at:%Y-%m-%d %H:%M}"

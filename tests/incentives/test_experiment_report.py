@@ -9,11 +9,12 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from incentives.experiments import exposures, lifecycle, simulation
+from incentives.experiments import exposures, lifecycle, simulation, tally, upkeep
 from incentives.experiments.lifecycle import ExperimentError
-from incentives.experiments.report import Judgement, report
+from incentives.experiments.report import Judgement, Report
+from incentives.experiments.report import report as judge
 from incentives.experiments.simulation import World
-from incentives.models import Campaign, CountedPost, Experiment, Exposure, Outcome, Sponsor
+from incentives.models import Campaign, CountedPost, Experiment, ExperimentSums, Exposure, Outcome, Sponsor
 from moderation.models import Author
 from tests.cast import make_author, make_platform, make_post
 from tests.incentives.builders import at_once
@@ -23,6 +24,10 @@ pytestmark = pytest.mark.django_db
 
 WORLD = World(authors=200, holdout_percent=50, posts_per_author=4, masked_share=0.4, lift=1)
 LATER = NOW + timedelta(days=1)
+
+
+def report(experiment: Experiment) -> Report:
+    return judge(experiment, tally.count(experiment))
 
 
 def queries_of(act: Callable[[], object]) -> int:
@@ -310,6 +315,36 @@ def test_an_additional_masked_post_costs_what_was_matched_for_it_in_each_currenc
     assert cost.treatment.total == 50 * int(simulation.live(people, held_out)[1][~held_out].sum())
 
 
-def test_the_report_takes_two_queries_at_most() -> None:
+def test_it_is_added_up_in_two_queries() -> None:
     experiment = make_experiment(known_platform())
-    assert queries_of(lambda: report(experiment)) <= 2
+    assert queries_of(lambda: tally.count(experiment)) == 2
+
+
+def test_what_was_added_up_is_kept_until_it_is_added_up_again() -> None:
+    platform = known_platform()
+    experiment = make_experiment(platform, holdout_percent=50)
+    authors, held_out = settle_down(platform, simulation.meet(World(authors=60), 0))
+    ones = np.ones(len(authors), np.int64)
+    match(make_campaign("EUR"), make_posts(authors, ones, ones), 50)
+
+    kept = upkeep.latest(experiment, NOW)
+    assert tally.from_json(kept.data) == tally.count(experiment)
+    assert [money.treatment.cost.total for money in tally.from_json(kept.data).money] == [50 * (~held_out).sum()]
+
+    CountedPost.objects.all().delete()
+    assert upkeep.latest(experiment, LATER) == kept
+    assert queries_of(lambda: upkeep.latest(experiment, LATER)) == 1
+
+    assert upkeep.add_up(experiment, LATER).added_up_at == LATER
+    assert tally.from_json(upkeep.latest(experiment, LATER).data).treatment.masked.total == 0
+
+
+def test_the_sweep_adds_up_what_may_have_changed() -> None:
+    make_experiment(make_platform(), runs=False)
+    running, ended, old = (make_experiment(make_platform()) for _ in range(3))
+    lifecycle.end(old, NOW)
+    lifecycle.end(ended, LATER)
+
+    assert upkeep.add_up_all(NOW + upkeep.AFTERMATH + timedelta(hours=1)) == 2
+
+    assert set(ExperimentSums.objects.values_list("experiment", flat=True)) == {running.pk, ended.pk}

@@ -14,7 +14,7 @@ from incentives.experiments.assignment import BUCKETS, bucket_of, holdout_share,
 from incentives.experiments.report import Judgement, guard, judge
 from incentives.experiments.simulation import Arms, Counts, People, World
 from incentives.experiments.statistics import Interval, Pair, Sample
-from incentives.experiments.tally import Money, Tally
+from incentives.experiments.tally import Money, Tallies, Tally
 
 SOME = [i % 7 for i in range(40)]
 OTHERS = [(i * i) % 5 for i in range(33)]
@@ -240,7 +240,7 @@ MORE, LESS = [2, 4] * 100, [1, 3] * 100
 
 
 def test_where_each_masked_post_costs_the_same_an_additional_one_costs_that_for_sure() -> None:
-    [cost] = judge(tally(MORE), tally(LESS), [money(MORE, LESS, 50)], 0.5).costs
+    [cost] = judge(Tallies(tally(MORE), tally(LESS), [money(MORE, LESS, 50)]), 0.5).costs
     assert cost.price is not None
     assert (cost.price.low, cost.price.high) == pytest.approx((50, 50))
     assert (cost.treatment.mean, cost.holdout.mean) == (150, 100)
@@ -249,7 +249,8 @@ def test_where_each_masked_post_costs_the_same_an_additional_one_costs_that_for_
 def test_where_money_varies_so_does_what_an_additional_post_costs() -> None:
     paid = [0, 100, 200, 300] * 50
     treatment = Pair(sample(MORE), sample(paid), sum(a * b for a, b in zip(MORE, paid, strict=True)))
-    [cost] = judge(tally(MORE), tally(LESS), [Money("EUR", treatment, money(MORE, LESS, 50).holdout)], 0.5).costs
+    tallies = Tallies(tally(MORE), tally(LESS), [Money("EUR", treatment, money(MORE, LESS, 50).holdout)])
+    [cost] = judge(tallies, 0.5).costs
     assert cost.price is not None
     assert cost.price.value == 50
     assert cost.price.low < 40 and cost.price.high > 60
@@ -264,15 +265,15 @@ def test_where_money_varies_so_does_what_an_additional_post_costs() -> None:
     ],
 )
 def test_no_cost_is_given_without_a_lift(treatment: list[int], holdout: list[int], why: str) -> None:
-    found = judge(tally(treatment), tally(holdout), [money(treatment, holdout, 50)], 0.5)
+    found = judge(Tallies(tally(treatment), tally(holdout), [money(treatment, holdout, 50)]), 0.5)
     assert found.costs == []
     assert why in found.costs_missing
 
 
 def test_it_says_why_there_is_no_lift() -> None:
-    assert "Too few" in judge(tally([1, 2] * 10), tally(LESS), [], 0.5).lift_missing
-    assert "the same" in judge(tally([2] * 50), tally([2] * 50), [], 0.5).lift_missing
-    told = judge(tally(MORE), tally(LESS), [], 0.5)
+    assert "Too few" in judge(Tallies(tally([1, 2] * 10), tally(LESS), []), 0.5).lift_missing
+    assert "the same" in judge(Tallies(tally([2] * 50), tally([2] * 50), []), 0.5).lift_missing
+    told = judge(Tallies(tally(MORE), tally(LESS), []), 0.5)
     assert (told.lift_missing, told.costs_missing) == ("", "No money was matched.")
     assert told.lift is not None and told.lift.value == 1
     assert told.relative_lift is not None and told.relative_lift.value == 0.5
