@@ -7,7 +7,8 @@ expires: a request that died can be sent again.
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -42,13 +43,13 @@ class Lock:
 
 def fingerprint(method: str, path: str, fields: Mapping[str, Any], files: Sequence[str]) -> str:
     """Return what two requests have in common only if they ask for the same; `files` are digests in order."""
-    whole = json.dumps([method, path, fields, files], sort_keys=True, separators=(",", ":"))
+    whole = json.dumps([method, path, fields, files], sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def check_key(key: str) -> str:
-    """Return a well-formed key or refuse it."""
-    if not _FORM.fullmatch(key):
+def check_key(key: str | None) -> str | None:
+    """Return a well-formed key, or None where there is none; refuse any other."""
+    if key is not None and not _FORM.fullmatch(key):
         raise ApiError(
             HTTPStatus.BAD_REQUEST,
             "invalid_idempotency_key",
@@ -58,8 +59,10 @@ def check_key(key: str) -> str:
     return key
 
 
-def begin(platform: Platform, key: str, fingerprint: str) -> Lock | Replay:
-    """Take the lock on a key, or return the answer there already is."""
+def begin(platform: Platform, key: str | None, fingerprint: str) -> Lock | Replay | None:
+    """Take the lock on a key, or return the answer there already is; None for a request without a key."""
+    if key is None:
+        return None
     until = timezone.now() + _LOCK
     row, is_new = IdempotencyKey.objects.get_or_create(
         platform=platform, key=key, defaults={"fingerprint": fingerprint, "locked_until": until}
@@ -83,11 +86,24 @@ def begin(platform: Platform, key: str, fingerprint: str) -> Lock | Replay:
     raise _in_flight()
 
 
-def complete(lock: Lock, status: int, body: Any) -> None:
+def complete(lock: Lock | None, status: int, body: Any) -> None:
     """Keep the answer; called in the transaction that makes it true."""
+    if lock is None:
+        return
     mine = IdempotencyKey.objects.filter(pk=lock.row_id, locked_until=lock.until, response_status=None)
     if mine.update(response_status=status, response_body=body) != 1:
         raise _in_flight()  # we were so slow that another took the lock: let ours be undone
+
+
+@contextmanager
+def held(lock: Lock | None) -> Iterator[None]:
+    """Free the key when the request is refused, or fails."""
+    try:
+        yield
+    except BaseException:
+        if lock is not None:
+            release(lock)
+        raise
 
 
 def release(lock: Lock) -> None:

@@ -27,6 +27,9 @@ class NewPost:
     region: str
     received_at: datetime
     photos: Sequence[PreparedPhoto]
+    # What the platform knows of the author; None: it did not say, and what is known stays.
+    author_time_zone: str | None = None
+    author_registered_at: datetime | None = None
 
 
 def create_post(new: NewPost, terms: analysis.Terms, *, then: Callable[[Post], None] = lambda post: None) -> Post:
@@ -68,8 +71,20 @@ def _store(photo: PreparedPhoto) -> tuple[str, str]:
     return photo_id, default_storage.save(name, ContentFile(photo.content))
 
 
+def _author(new: NewPost) -> Author:
+    told = {"time_zone": new.author_time_zone, "registered_at": new.author_registered_at}
+    told = {name: value for name, value in told.items() if value is not None}
+    author, is_new = Author.objects.get_or_create(platform=new.platform, external_id=new.author_id, defaults=told)
+    changed = [name for name, value in told.items() if getattr(author, name) != value]
+    if changed and not is_new:
+        for name in changed:
+            setattr(author, name, told[name])
+        author.save(update_fields=changed)
+    return author
+
+
 def _insert(new: NewPost, stored: Sequence[tuple[str, str]], terms: analysis.Terms) -> Post:
-    author, _ = Author.objects.get_or_create(platform=new.platform, external_id=new.author_id)
+    author = _author(new)
     post = Post.objects.create(
         id=new_post_id(),
         platform=new.platform,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from moderation.extensions import Stage, post_sections
-from moderation.models import Analysis, Face, Photo, Post, Verdict
+from moderation.models import Analysis, Appeal, Face, Photo, Post, Verdict
 from moderation.selectors import latest_verdict
 from moderation.verdicts import STATES
 
@@ -61,6 +61,18 @@ class VerdictView:
 
 
 @dataclass(frozen=True, slots=True)
+class AppealView:
+    id: str
+    status: str
+    statement: str
+    verdict_id: str
+    answer: str | None
+    new_verdict_id: str | None
+    created_at: datetime
+    decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class StageView:
     name: str
     ms: float | None
@@ -80,6 +92,7 @@ class PostView:
     stages: Sequence[StageView]
     photos: Sequence[PhotoView]
     verdict: VerdictView | None
+    appeal: AppealView | None
     sections: Mapping[str, object]
 
 
@@ -98,6 +111,7 @@ def post_view(post: Post) -> PostView:
         stages=list(_stages(post, [photo.analysis for photo in photos])),
         photos=[_photo(photo) for photo in photos],
         verdict=verdict_view(verdict),
+        appeal=appeal_view(max(post.appeals.all(), key=lambda appeal: appeal.pk, default=None)),
         sections={section.name: section.read(post) for section in post_sections},
     )
 
@@ -113,6 +127,22 @@ def verdict_view(verdict: Verdict | None) -> VerdictView | None:
         policy_version=verdict.policy.version,
         created_at=verdict.created_at,
         models=ModelsView(verdict.detector_digest, verdict.classifier_digest),
+    )
+
+
+def appeal_view(appeal: Appeal | None) -> AppealView | None:
+    """Return an appeal, where there is one."""
+    if appeal is None:
+        return None
+    return AppealView(
+        id=appeal.pk,
+        status=appeal.status,
+        statement=appeal.statement,
+        verdict_id=appeal.against_id,
+        answer=appeal.answer or None,
+        new_verdict_id=appeal.verdict_id,
+        created_at=appeal.created_at,
+        decided_at=appeal.decided_at,
     )
 
 

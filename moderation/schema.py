@@ -11,6 +11,17 @@ from mask_social.errors import CONTENT_TYPE, Problem, ProblemSerializer
 
 POST_ID = "post_01jd3q8z7x2v5k9m4n6p8r0s1t"
 
+EXAMPLE_APPEAL = {
+    "id": "apl_01jd3qb6t0e3g5j7m9p1r3t5v7",
+    "status": "open",
+    "statement": "I do wear one: it has the colour of my skin.",
+    "verdict_id": "ver_01jd3q900a1b2c3d4e5f6g7h8j",
+    "answer": None,
+    "new_verdict_id": None,
+    "created_at": "2026-11-21T09:10:00Z",
+    "decided_at": None,
+}
+
 EXAMPLE_POST = {
     "id": POST_ID,
     "author_id": "u-1042",
@@ -58,6 +69,7 @@ EXAMPLE_POST = {
             "classifier": "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
         },
     },
+    "appeal": None,
 }
 
 PENDING_POST = EXAMPLE_POST | {
@@ -74,6 +86,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="1 to 255 visible ASCII characters. A repeated request gets the first one's answer for a day.",
 )
+POST_PATH_ID = OpenApiParameter("post_id", OpenApiTypes.STR, OpenApiParameter.PATH)
 LOCATION = OpenApiParameter(
     "Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[202], description="where the post is read"
 )
@@ -81,8 +94,8 @@ REPLAYED = OpenApiParameter(
     "Idempotency-Replayed",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
-    response=[202],
-    description="`true` when the post had been made before",
+    response=[201, 202],
+    description="`true` when it had been made before",
 )
 RETRY_AFTER = OpenApiParameter(
     "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[409], description="seconds"

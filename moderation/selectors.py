@@ -2,7 +2,7 @@
 
 from django.db.models import F, Prefetch, Q, QuerySet
 
-from moderation.models import Author, Photo, Platform, Policy, Post, Verdict
+from moderation.models import Appeal, Author, Photo, Platform, Policy, Post, Verdict
 
 
 def current_policy(platform: Platform) -> Policy:
@@ -22,13 +22,19 @@ def masked_posts(author: Author) -> QuerySet[Post]:
     return standing.filter(outcome=Verdict.Outcome.MASKED)
 
 
+def posts_with_faces(posts: QuerySet[Post]) -> QuerySet[Post]:
+    """Have posts come with their platform, photos and faces, in a fixed number of queries."""
+    photos = Photo.objects.select_related("analysis").prefetch_related("analysis__faces").order_by("position")
+    return posts.select_related("platform").prefetch_related(Prefetch("photos", photos))
+
+
 def posts_in_full() -> QuerySet[Post]:
     """Return posts with all that their representation reads, in a fixed number of queries."""
-    photos = Photo.objects.select_related("analysis").prefetch_related("analysis__faces").order_by("position")
-    return posts_in_brief().prefetch_related(Prefetch("photos", photos))
+    appeals = Appeal.objects.select_related("verdict", "decided_by").order_by("-pk")
+    return posts_with_faces(posts_in_brief()).prefetch_related(Prefetch("appeals", appeals))
 
 
 def posts_in_brief() -> QuerySet[Post]:
     """Return posts with author and verdicts."""
-    verdicts = Verdict.objects.select_related("policy").order_by("-sequence")
+    verdicts = Verdict.objects.select_related("policy", "decided_by").order_by("-sequence")
     return Post.objects.select_related("author", "platform").prefetch_related(Prefetch("verdicts", verdicts))

@@ -1,16 +1,19 @@
 """What goes in and out over HTTP."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.validators import RegexValidator
+from django.utils import timezone
 from rest_framework import serializers
 
 from moderation.extensions import post_sections
-from moderation.models import Analysis, Post, Verdict
+from moderation.models import Analysis, Appeal, Post, Verdict
 from moderation.pagination import page_serializer
 from moderation.representation import PostView
+from moderation.time_zones import validate_time_zone
 from moderation.verdicts import STATES
 
 _REGION = RegexValidator(
@@ -25,6 +28,16 @@ _AUTHOR_ID = RegexValidator(
     code="invalid_author_id",
     inverse_match=True,
 )
+
+# Clocks differ: an account made just now must not be refused.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+
+def _not_in_future(when: datetime) -> None:
+    if when > timezone.now() + _CLOCK_SKEW:
+        raise serializers.ValidationError(
+            "An account cannot have been made in the future.", code="registered_in_future"
+        )
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -53,6 +66,18 @@ class _PostFieldsSerializer(StrictSerializer):
     )
     region = serializers.CharField(
         required=False, allow_blank=True, default="", validators=[_REGION], help_text="ISO 3166, such as DE or US-CA"
+    )
+
+    author_time_zone = serializers.CharField(
+        max_length=64,
+        required=False,
+        validators=[validate_time_zone],
+        help_text="IANA, such as Europe/Berlin; the author's days are counted in it. Kept until another is sent",
+    )
+    author_registered_at = serializers.DateTimeField(
+        required=False,
+        validators=[_not_in_future],
+        help_text="when the author's account was made on your platform. Kept until another is sent",
     )
 
 
@@ -131,6 +156,25 @@ class VerdictSerializer(serializers.Serializer[Any]):
     models = ModelsSerializer()
 
 
+class AppealSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    status = serializers.ChoiceField(choices=Appeal.Status.choices)
+    statement = serializers.CharField()
+    verdict_id = serializers.CharField(help_text="the verdict it is against")
+    answer = serializers.CharField(allow_null=True, help_text="staff's, once it is decided")
+    new_verdict_id = serializers.CharField(
+        allow_null=True, help_text="what came of it; null as long as it is open, and where the verdict stands"
+    )
+    created_at = serializers.DateTimeField()
+    decided_at = serializers.DateTimeField(allow_null=True)
+
+
+class NewAppealSerializer(StrictSerializer):
+    """An author's word against the verdict that holds."""
+
+    statement = serializers.CharField(max_length=2000, help_text="why the verdict is wrong, in the author's words")
+
+
 class StageSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     ms = serializers.FloatField(allow_null=True, help_text="null until the stage is over")
@@ -149,6 +193,7 @@ class PostSerializer(serializers.Serializer[PostView]):
     stages = StageSerializer(many=True)
     photos = PhotoSerializer(many=True)
     verdict = VerdictSerializer(allow_null=True)
+    appeal = AppealSerializer(allow_null=True, help_text="the latest, where there is one")
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Add the sections that other apps own."""
@@ -177,4 +222,5 @@ class PostSummarySerializer(serializers.Serializer[Any]):
     outcome = OutcomeField(choices=Verdict.Outcome.choices, allow_null=True)
 
 
+AppealPageSerializer = page_serializer(AppealSerializer, "Appeal")
 PostPageSerializer = page_serializer(PostSummarySerializer, "Post")

@@ -5,7 +5,7 @@ import math
 from celery import shared_task
 from django.conf import settings
 
-from moderation import analysis, idempotency
+from moderation import analysis, idempotency, reevaluation
 
 
 @shared_task(
@@ -24,6 +24,18 @@ def sweep_analyses() -> None:
     """Send again what got lost, and forget old idempotency keys."""
     analysis.sweep(analysis_terms())
     idempotency.forget_old()
+
+
+@shared_task(name="moderation.tasks.reevaluate")
+def reevaluate(job_id: int, cursor: str) -> None:
+    """Judge the next posts of a job anew."""
+    reevaluation.work_on(job_id, cursor)
+
+
+@shared_task(name="moderation.tasks.sweep_reevaluations")
+def sweep_reevaluations() -> None:
+    """Send the jobs under way again."""
+    reevaluation.sweep()
 
 
 def analysis_terms() -> analysis.Terms:

@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from moderation import views
+from moderation import appeals_api, views
 
 urlpatterns = [
     path("posts", views.PostListView.as_view(), name="posts"),
     path("posts/<slug:post_id>", views.PostView.as_view(), name="post"),
+    path("posts/<slug:post_id>/appeals", appeals_api.AppealListView.as_view(), name="appeals"),
 ]

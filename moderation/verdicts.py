@@ -123,7 +123,8 @@ def record_verdict(
             .prefetch_related("faces")
             .order_by("photo__position")
         )
-        if post.status != awaited or any(analysis.status != Analysis.Status.DONE for analysis in analyses):
+        unseen = not analyses or any(analysis.status != Analysis.Status.DONE for analysis in analyses)
+        if post.status != awaited or unseen:
             return None
         policy = current_policy(post.platform)
         last = post.verdicts.order_by("-sequence").first()

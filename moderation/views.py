@@ -32,7 +32,6 @@ from moderation.serializers import (
 from moderation.tasks import analysis_terms
 
 MAX_PIXELS = 50_000_000
-_ID = OpenApiParameter("post_id", OpenApiTypes.STR, OpenApiParameter.PATH)
 _SCOPES = {
     "POST": ApiKey.Scope.POSTS_WRITE,
     "DELETE": ApiKey.Scope.POSTS_WRITE,
@@ -57,6 +56,8 @@ class PostListView(APIView):
                     "author_id": "u-1042",
                     "caption": "Back at work",
                     "region": "DE",
+                    "author_time_zone": "Europe/Berlin",
+                    "author_registered_at": "2024-05-01T12:00:00Z",
                     "photo_urls": ["https://cdn.example.org/p/1.jpg"],
                 },
                 request_only=True,
@@ -78,6 +79,8 @@ class PostListView(APIView):
                     "unknown_field",
                     "invalid_author_id",
                     "invalid_region",
+                    "invalid_time_zone",
+                    "registered_in_future",
                     "photos_required",
                     "too_many_photos",
                     "empty_file",
@@ -110,20 +113,23 @@ class PostListView(APIView):
         """Take a post in."""
         received_at = timezone.now()
         platform = platform_of(request)
-        raw_key = request.headers.get("Idempotency-Key")
-        key = None if raw_key is None else idempotency.check_key(raw_key)
+        key = idempotency.check_key(request.headers.get("Idempotency-Key"))
         fields, files = _read_form(request)
         limits = uploads.Limits(settings.MAX_PHOTO_BYTES, MAX_PIXELS, settings.MAX_PHOTOS)
         uploads.check_count(len(files), len(fields["photo_urls"]), limits)
 
-        lock: idempotency.Lock | None = None
-        if key is not None:
-            asked = idempotency.fingerprint("POST", request.path, fields, [file.digest for file in files])
-            begun = idempotency.begin(platform, key, asked)
-            if isinstance(begun, idempotency.Replay):
-                return _accepted(begun.status, begun.body, replayed=True)
-            lock = begun
-        try:
+        asked = idempotency.fingerprint("POST", request.path, fields, [file.digest for file in files])
+        lock = idempotency.begin(platform, key, asked)
+        if isinstance(lock, idempotency.Replay):
+            return _accepted(lock.status, lock.body, replayed=True)
+        body: dict[str, Any] = {}
+
+        def answer(post: Post) -> None:
+            whole = PostSerializer(post_view(selectors.posts_in_full().get(pk=post.pk)))
+            body.update(plain(whole.data))
+            idempotency.complete(lock, HTTPStatus.ACCEPTED, body)
+
+        with idempotency.held(lock):
             found = fetching.fetch_all(
                 fields["photo_urls"],
                 fetching.FetchTerms(
@@ -137,19 +143,10 @@ class PostListView(APIView):
                 region=fields["region"],
                 received_at=received_at,
                 photos=uploads.prepare_all([*files, *found], limits),
+                author_time_zone=fields.get("author_time_zone"),
+                author_registered_at=fields.get("author_registered_at"),
             )
-            body: dict[str, Any] = {}
-
-            def answer(post: Post) -> None:
-                body.update(_plain(selectors.posts_in_full().get(pk=post.pk)))
-                if lock is not None:
-                    idempotency.complete(lock, HTTPStatus.ACCEPTED, body)
-
             posts.create_post(new, analysis_terms(), then=answer)
-        except BaseException:
-            if lock is not None:
-                idempotency.release(lock)
-            raise
         return _accepted(HTTPStatus.ACCEPTED, body, replayed=False)
 
     @extend_schema(
@@ -187,7 +184,7 @@ class PostView(APIView):
     @extend_schema(
         operation_id="get_post",
         summary="Read a post",
-        parameters=[_ID, waiting.parameter("a verdict and what it brings")],
+        parameters=[schema.POST_PATH_ID, waiting.parameter("a verdict and what it brings")],
         responses={
             200: OpenApiResponse(
                 PostSerializer,
@@ -200,7 +197,7 @@ class PostView(APIView):
         """Return a post, at once or when there is nothing more to wait for."""
         wait = waiting.read_wait(request)
         platform = platform_of(request)
-        waiting.read_until(_is_settled, lambda: _own_post(platform, post_id), wait)
+        waiting.read_until(_is_settled, lambda: own_post(platform, post_id), wait)
         post = selectors.posts_in_full().filter(platform=platform, pk=post_id).first()
         if post is None:
             raise Http404("There is no such post.")
@@ -210,12 +207,12 @@ class PostView(APIView):
         operation_id="withdraw_post",
         summary="Withdraw a post",
         description="Takes back what the post earned. Withdrawing again changes nothing.",
-        parameters=[_ID],
+        parameters=[schema.POST_PATH_ID],
         responses={204: None} | schema.errors({HTTPStatus.NOT_FOUND: ("not_found",)}),
     )
     def delete(self, request: Request, post_id: str) -> Response:
         """Withdraw a post."""
-        posts.withdraw(_own_post(platform_of(request), post_id))
+        posts.withdraw(own_post(platform_of(request), post_id))
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -245,12 +242,6 @@ def _split(form: Any) -> tuple[dict[str, Any], list[uploads.Upload]]:
     ]
 
 
-def _plain(post: Post) -> dict[str, Any]:
-    # What JSON makes of it, so that a replay is the same.
-    plain: dict[str, Any] = json.loads(JSONRenderer().render(PostSerializer(post_view(post)).data))
-    return plain
-
-
 def _accepted(status: int, body: dict[str, Any], *, replayed: bool) -> Response:
     headers = {"Location": reverse("post", args=[body["id"]])}
     if replayed:
@@ -258,7 +249,14 @@ def _accepted(status: int, body: dict[str, Any], *, replayed: bool) -> Response:
     return Response(body, status=status, headers=headers)
 
 
-def _own_post(platform: Platform, post_id: str) -> Post:
+def plain(data: Any) -> dict[str, Any]:
+    """Return what JSON makes of an answer, so that a replay is the same."""
+    made: dict[str, Any] = json.loads(JSONRenderer().render(data))
+    return made
+
+
+def own_post(platform: Platform, post_id: str) -> Post:
+    """Return a post of the platform's own. Raises Http404."""
     post = Post.objects.filter(platform=platform, pk=post_id).first()
     if post is None:  # another platform's post is none to this one
         raise Http404("There is no such post.")

@@ -31,6 +31,8 @@ def test_every_call_of_posts_is_described(schema: dict[str, Any]) -> None:
         ("/api/v1/posts", "post"),
         ("/api/v1/posts/{post_id}", "get"),
         ("/api/v1/posts/{post_id}", "delete"),
+        ("/api/v1/posts/{post_id}/appeals", "get"),
+        ("/api/v1/posts/{post_id}/appeals", "post"),
     }
     sending = schema["paths"]["/api/v1/posts"]["post"]
     assert set(sending["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
