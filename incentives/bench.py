@@ -7,7 +7,7 @@ both alike. What is made for it is taken back.
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -162,7 +162,7 @@ def _insert(rows: Iterator[M]) -> list[M]:
 
 
 def _caller(body: bytes, key: str) -> Callable[[], HttpResponse]:
-    return _through_django(lambda: _request(body, HTTP_AUTHORIZATION=f"Bearer {key}"))
+    return _through_django(lambda: _request(body, {"Authorization": f"Bearer {key}"}))
 
 
 def _bare(body: bytes) -> Callable[[Any], Callable[[], HttpResponse]]:
@@ -178,7 +178,7 @@ def _bare(body: bytes) -> Callable[[Any], Callable[[], HttpResponse]]:
 
         def request() -> HttpRequest:
             made = _request(body)
-            made.urlconf = urlconf
+            made.urlconf = urlconf  # type: ignore[assignment]  # Django takes patterns as well as a module's name
             return made
 
         return _through_django(request)
@@ -186,10 +186,10 @@ def _bare(body: bytes) -> Callable[[Any], Callable[[], HttpResponse]]:
     return calling
 
 
-def _request(body: bytes, **headers: str) -> HttpRequest:
+def _request(body: bytes, headers: Mapping[str, str] | None = None) -> HttpRequest:
     host = next((host for host in settings.ALLOWED_HOSTS if host.strip("*.")), "localhost")
     factory = RequestFactory(SERVER_NAME=host.lstrip("."))
-    return factory.generic("POST", ADDRESS, body, "application/json", secure=True, **headers)
+    return factory.generic("POST", ADDRESS, body, "application/json", secure=True, headers=headers)
 
 
 def _through_django(request: Callable[[], HttpRequest]) -> Callable[[], HttpResponse]:

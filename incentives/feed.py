@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -163,11 +163,11 @@ def _lifted(lasts: float, is_lowered: bool) -> str:
 
 
 def _span(seconds: float) -> str:
-    for length, one, many in ((86400, "a day", "days"), (3600, "an hour", "hours")):
-        count, rest = divmod(seconds, length)
-        if count and not rest:
-            return one if count == 1 else f"{count:.0f} {many}"
-    return f"{max(1, seconds / 60):.0f} minutes"
+    # The policy's shortest is a minute.
+    lengths = ((86400, "a day", "days"), (3600, "an hour", "hours"), (60, "a minute", "minutes"))
+    length, one, many = next((row for row in lengths if seconds >= row[0] and not seconds % row[0]), lengths[-1])
+    count = round(seconds / length)
+    return one if count == 1 else f"{count} {many}"
 
 
 # The LIMITs keep the planner from joining by a pass over all authors or boosts, which takes longer from a hundred
@@ -201,7 +201,12 @@ def look_up(platform_id: str, post_ids: Sequence[str], now: datetime) -> tuple[d
 
     The switches are read along, not kept: what is switched off is off for the next ranking.
     """
-    asked = {"platform": platform_id, "posts": list(post_ids), "now": now, "withdrawn": Post.Status.WITHDRAWN}
+    asked: dict[str, Any] = {
+        "platform": platform_id,
+        "posts": list(post_ids),
+        "now": now,
+        "withdrawn": Post.Status.WITHDRAWN,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_LOOK_UP, asked)
         rows = cursor.fetchall()

@@ -16,6 +16,7 @@ from moderation.models import Author, Platform, Post, Verdict
 from tests.cast import ALL_SCOPES, make_author, make_key, make_platform, make_post
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def make_sponsor(name: str = "A Sponsor") -> Sponsor:
@@ -126,12 +127,12 @@ def make_boost(post: Post, **fields: Any) -> Boost:
     return Boost.objects.create(post=post, **(defaults | fields))
 
 
-def at_once(work: Callable[[T], object], items: Sequence[T], *, threads: int = 16) -> list[object]:
+def at_once(work: Callable[[T], R], items: Sequence[T], *, threads: int = 16) -> list[R]:
     """Run `work` on all items in real threads, each with a connection of its own, let go at the same moment."""
     lanes = [items[lane::threads] for lane in range(min(threads, len(items)))]
     ready = threading.Barrier(len(lanes))
 
-    def run(lane: Sequence[T]) -> list[object]:
+    def run(lane: Sequence[T]) -> list[R]:
         try:
             connection.ensure_connection()
             ready.wait(timeout=30)

@@ -1,4 +1,4 @@
-"""Rewards, feed, campaigns and webhook endpoints over HTTP: each platform sees its own, and refusals say why."""
+"""Rewards, campaigns and webhook endpoints over HTTP: each platform sees its own, and refusals say why."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,12 +12,12 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from incentives import donations, rewards, webhooks
-from incentives.models import Boost, Campaign, Delivery, Event, WebhookEndpoint
+from incentives.models import Campaign, Delivery, Event, WebhookEndpoint
 from incentives.tasks import delivery_terms
 from moderation.models import ApiKey, Author, Post
 from moderation.serializers import NewPostSerializer
 from tests.cast import make_author, make_platform, make_post, make_verdict, withdraw
-from tests.incentives.builders import client_for, make_campaign, make_endpoint
+from tests.incentives.builders import client_for, make_campaign, make_endpoint, pointers
 from tests.incentives.conftest import Sent
 from tests.incentives.receiver import Receiver
 
@@ -28,11 +28,6 @@ def masked_post(author: Author | None = None, created_at: datetime | None = None
     post = make_post(author, outcome="masked", created_at=created_at)
     rewards.apply_verdict(post.verdicts.get().pk)
     return post
-
-
-def pointers(answer: Any) -> list[tuple[str, str]]:
-    assert answer["Content-Type"] == "application/problem+json"
-    return [(problem["pointer"], problem["code"]) for problem in answer.json()["errors"]]
 
 
 # Authors
@@ -173,110 +168,6 @@ def test_a_post_that_lost_its_verdict_shows_nothing_of_what_it_had() -> None:
 
     assert (found["badges"], found["boost"], found["match"]) == ([], None, None)
     assert len(found["event_ids"]) == 8
-
-
-# Feed
-
-
-def rank(platform: Any, *candidates: dict[str, Any]) -> Any:
-    return client_for(platform).post("/api/v1/feed/rank", {"candidates": list(candidates)}, format="json")
-
-
-def test_a_boosted_post_rises_and_the_answer_says_why() -> None:
-    boosted = masked_post()
-    plain = make_post(boosted.author, outcome="unmasked")
-    gone = masked_post(boosted.author)
-    withdraw(gone)
-    foreign = masked_post()
-
-    answer = rank(
-        boosted.platform,
-        {"post_id": foreign.pk, "base_score": 0.8},
-        {"post_id": plain.pk, "base_score": 1.2},
-        {"post_id": gone.pk, "base_score": 1.1},
-        {"post_id": boosted.pk, "base_score": 1.0},
-    )
-
-    assert [(row["rank"], row["post_id"], row["reason"]) for row in answer.json()["ranking"]] == [
-        (1, boosted.pk, "boosted"),
-        (2, plain.pk, "not_boosted"),
-        (3, gone.pk, "withdrawn"),
-        (4, foreign.pk, "unknown_post"),
-    ]
-    first = answer.json()["ranking"][0]
-    assert first["score"] == pytest.approx(first["factor"], abs=1e-9)
-    assert [row["factor"] for row in answer.json()["ranking"][1:]] == [1.0, 1.0, 1.0]
-
-
-def test_the_boost_fades_by_the_age_that_the_platform_gives() -> None:
-    post = masked_post()
-
-    def factor(age: float) -> tuple[float, str]:
-        [row] = rank(post.platform, {"post_id": post.pk, "base_score": 1, "age_seconds": age}).json()["ranking"]
-        return row["factor"], row["reason"]
-
-    assert factor(0) == (1.5, "boosted")
-    assert factor(6 * 3600) == (1.25, "boosted")
-    assert factor(24 * 3600) == (1.0, "boost_over")
-
-
-def test_a_boost_that_is_over_lifts_nothing() -> None:
-    post = masked_post()
-    long_ago = timezone.now() - timedelta(days=3)
-    Boost.objects.update(starts_at=long_ago, ends_at=long_ago + timedelta(days=1))
-
-    [row] = rank(post.platform, {"post_id": post.pk, "base_score": 2}).json()["ranking"]
-
-    assert (row["factor"], row["score"], row["reason"]) == (1.0, 2.0, "boost_over")
-
-
-def test_equals_keep_their_order() -> None:
-    names = [f"post_{number}" for number in (3, 1, 2, 9, 7)]
-    answer = rank(make_platform(), *({"post_id": name, "base_score": 1} for name in names))
-
-    assert [row["post_id"] for row in answer.json()["ranking"]] == names
-
-
-def test_five_hundred_candidates_take_one_query() -> None:
-    post = masked_post()
-    client = client_for(post.platform)
-    candidates = [{"post_id": f"post_{number}", "base_score": 1} for number in range(499)]
-    body = {"candidates": [*candidates, {"post_id": post.pk, "base_score": 1}]}
-    client.post("/api/v1/feed/rank", body, format="json")  # notes the use of the key
-
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        answer = client.post("/api/v1/feed/rank", body, format="json")
-
-    assert answer.json()["ranking"][0]["post_id"] == post.pk
-    assert len([query for query in queries if "moderation_post" in query["sql"]]) == 1
-    assert len(queries) == 2, "the other one finds the key"
-
-
-def test_a_candidate_that_cannot_be_ranked_is_refused_by_its_place() -> None:
-    platform = make_platform()
-    good = {"post_id": "a", "base_score": 1}
-    assert pointers(rank(platform)) == [("/candidates", "min_length")]
-    assert pointers(rank(platform, *({"post_id": str(n), "base_score": 1} for n in range(501)))) == [
-        ("/candidates", "max_length")
-    ]
-    assert pointers(rank(platform, good, {"post_id": "b", "base_score": 2}, good)) == [
-        ("/candidates/2/post_id", "duplicate_post")
-    ]
-    assert pointers(rank(platform, good, {"post_id": "b"})) == [("/candidates/1/base_score", "required")]
-    assert pointers(rank(platform, {"post_id": "b", "base_score": -1})) == [("/candidates/0/base_score", "min_value")]
-    assert pointers(rank(platform, {"post_id": "b\0", "base_score": 1}))[0][0] == "/candidates/0/post_id"
-    assert pointers(rank(platform, {"post_id": "b", "base_score": 1, "age_seconds": -1})) == [
-        ("/candidates/0/age_seconds", "min_value")
-    ]
-
-
-@pytest.mark.parametrize("number", ["1e400", "1e13", '"NaN"', '"inf"', "NaN", "Infinity", "null", "true", "[]", '""'])
-def test_a_score_that_is_no_ordinary_number_is_refused(number: str) -> None:
-    body = f'{{"candidates": [{{"post_id": "a", "base_score": {number}}}]}}'
-    answer = client_for(make_platform()).post("/api/v1/feed/rank", body, content_type="application/json")
-    assert answer.status_code == 400, answer.content
 
 
 # Campaigns
