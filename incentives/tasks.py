@@ -1,11 +1,17 @@
 """When the work of this app is done: each task fetches, calls and returns."""
 
+from datetime import timedelta
+
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
 from incentives import campaigns, donations, proof, rewards, webhooks
+from incentives.badges import awards, backfill
 from incentives.experiments import upkeep
+
+# So long a backfill of badges goes on before it lets other work pass.
+_BACKFILL_TURN = timedelta(seconds=15)
 
 
 @shared_task
@@ -62,6 +68,27 @@ def prove_ledgers() -> None:
 def add_up_experiments() -> None:
     """Add up what the arms of the experiments did, for their pages."""
     upkeep.add_up_all(timezone.now())
+
+
+@shared_task
+def expire_badges() -> None:
+    """Let the badges run out whose time is over."""
+    while awards.expire_due(timezone.now()):
+        pass
+
+
+@shared_task
+def run_backfill(job_id: int) -> None:
+    """Measure some authors by a rule, and come back for the others."""
+    if backfill.work(job_id, for_at_most=_BACKFILL_TURN):
+        run_backfill.delay(job_id)
+
+
+@shared_task
+def sweep_backfills() -> None:
+    """Wake a worker for each backfill that none is at."""
+    for job_id in backfill.unattended(timezone.now()):
+        run_backfill.delay(job_id)
 
 
 def delivery_terms() -> webhooks.Terms:

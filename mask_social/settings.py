@@ -213,6 +213,8 @@ CELERY_BEAT_SCHEDULE = {
         "requeue due deliveries": "incentives.tasks.sweep_deliveries",
         "settle matches": "incentives.tasks.settle_matches",
         "tend campaigns": "incentives.tasks.tend_campaigns",
+        "let badges run out": "incentives.tasks.expire_badges",
+        "go on with backfills of badges": "incentives.tasks.sweep_backfills",
     }.items()
 }
 CELERY_BEAT_SCHEDULE["prove ledgers"] = {

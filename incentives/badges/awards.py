@@ -115,8 +115,9 @@ def valid_until(rule: BadgeRule, now: datetime) -> datetime | None:
 
 
 def terms_of(award: BadgeAward) -> Terms:
-    """Return the terms an award was given under."""
-    return Terms.read(award.evidence["terms"])
+    """Return the terms an award was given under; one from before they were kept goes by those of today."""
+    kept = award.evidence.get("terms")
+    return Terms.read(kept) if kept else Terms.of(award.rule)
 
 
 def _give(award: BadgeAward, evidence: Evidence, tipped: tuple[str, str | None], now: datetime, cause: Cause) -> None:

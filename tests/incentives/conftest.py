@@ -23,10 +23,10 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
     found = Sent()
 
-    def catch(name: str) -> Callable[[str], None]:
-        return lambda argument: found.append((name, argument))
+    def catch(name: str) -> Callable[[object], None]:
+        return lambda argument: found.append((name, str(argument)))
 
-    for task in (tasks.apply_verdict, tasks.take_back, tasks.deliver_webhook):
+    for task in (tasks.apply_verdict, tasks.take_back, tasks.deliver_webhook, tasks.run_backfill):
         monkeypatch.setattr(task, "delay", catch(task.name.rpartition(".")[2]))
     return found
 
