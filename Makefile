@@ -2,7 +2,7 @@
 # Recipes name paths relative to this folder, for make splits names at spaces and the folder's own name may have some.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint bench train lock stop clean
+.PHONY: help setup demo run seed test lint bench train lock stop clean
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -10,6 +10,7 @@ PYTHON ?=
 PHOTOS ?=
 FOLDER ?=
 PORT ?=
+N ?= 20000
 ARGS ?=
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -26,6 +27,9 @@ demo: .venv/.run ## the whole job once; with your own pictures: make demo PHOTOS
 
 run: .venv/.run ## serve on 127.0.0.1 until Ctrl-C; another port: make run PORT=9000
 	@$(PY) -m mask_social.stack $(if $(PORT),--port $(PORT)) $(ARGS)
+
+seed: .venv/.run ## fill the database with 90 invented days; more or fewer posts: make seed N=1000000
+	@$(PY) manage.py seed --posts $(N) $(ARGS)
 
 test: lint ## every check: lint, then the tests; some of them: make test ARGS="tests/moderation -k gps"
 	$(PY) -m pytest $(ARGS)

@@ -1,5 +1,7 @@
 """Public identifiers: a prefix that says what the thing is, then a ULID, so that ids sort by time."""
 
+from datetime import datetime
+
 from ulid import ULID
 
 ID_LENGTH = 32
@@ -8,3 +10,9 @@ ID_LENGTH = 32
 def new_id(prefix: str) -> str:
     """Return a fresh id such as ``post_01JD3Q…``; ids made later sort after earlier ones."""
     return f"{prefix}_{ULID()}".lower()
+
+
+def first_id(prefix: str, when: datetime) -> str:
+    """Return the least id that one made at `when` can have: those made later are above it."""
+    milliseconds = int(when.timestamp() * 1000)
+    return f"{prefix}_{ULID.from_bytes(milliseconds.to_bytes(6) + bytes(10))}".lower()
