@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from incentives import campaigns, donations, proof, rewards, webhooks
+from incentives import campaigns, donations, figures, proof, rewards, webhooks
 from incentives.badges import awards, backfill
 from incentives.experiments import upkeep
 
@@ -68,6 +68,18 @@ def prove_ledgers() -> None:
 def add_up_experiments() -> None:
     """Add up what the arms of the experiments did, for their pages."""
     upkeep.add_up_all(timezone.now())
+
+
+@shared_task
+def roll_up_figures() -> None:
+    """Bring the daily figures up to now."""
+    figures.roll_up(timezone.now())
+
+
+@shared_task
+def rebuild_figures() -> None:
+    """Count all daily figures anew."""
+    figures.rebuild(timezone.now())
 
 
 @shared_task

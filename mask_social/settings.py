@@ -213,6 +213,7 @@ CELERY_BEAT_SCHEDULE = {
         "requeue due deliveries": "incentives.tasks.sweep_deliveries",
         "settle matches": "incentives.tasks.settle_matches",
         "tend campaigns": "incentives.tasks.tend_campaigns",
+        "bring the daily figures up to now": "incentives.tasks.roll_up_figures",
         "let badges run out": "incentives.tasks.expire_badges",
         "go on with backfills of badges": "incentives.tasks.sweep_backfills",
     }.items()
@@ -220,6 +221,10 @@ CELERY_BEAT_SCHEDULE = {
 CELERY_BEAT_SCHEDULE["prove ledgers"] = {
     "task": "incentives.tasks.prove_ledgers",
     "schedule": crontab(hour=3, minute=0),
+}
+CELERY_BEAT_SCHEDULE["count the daily figures anew"] = {
+    "task": "incentives.tasks.rebuild_figures",
+    "schedule": crontab(hour=3, minute=30),
 }
 CELERY_BEAT_SCHEDULE["add up experiments"] = {
     "task": "incentives.tasks.add_up_experiments",
