@@ -64,14 +64,14 @@ def work(job_id: int, *, for_at_most: timedelta) -> bool:
         return False
     until = timezone.now() + for_at_most
     try:
-        while timezone.now() < until:
+        while claim is not None:
             claim = _work_on_window(claim)
-            if claim is None:
-                return False
-        return True
+            if claim is not None and timezone.now() >= until:
+                return True
+        return False
     finally:
         if claim is not None:
-            _mine(claim).update(leased_until=None)
+            _release(claim)
 
 
 def _claim(job_id: int) -> _Claim | None:
@@ -81,6 +81,10 @@ def _claim(job_id: int) -> _Claim | None:
     claim = _Claim(job_id, now + LEASE)
     taken = free.filter(status=BadgeBackfill.Status.PENDING).update(leased_until=claim.leased_until)
     return claim if taken == 1 else None
+
+
+def _release(claim: _Claim) -> None:
+    _mine(claim).update(leased_until=None)
 
 
 def _mine(claim: _Claim) -> QuerySet[BadgeBackfill]:
@@ -136,8 +140,8 @@ def _judge(claim: _Claim, author_id: int, done: int) -> bool:
         BadgeBackfill.objects.filter(pk=job.pk).update(
             cursor=author_id,
             done=F("done") + done,
-            gained=F("gained") + (outcome is Measured.GAINED),
-            lost=F("lost") + (outcome is Measured.LOST),
+            gained=F("gained") + int(outcome is Measured.GAINED),
+            lost=F("lost") + int(outcome is Measured.LOST),
         )
     return True
 
