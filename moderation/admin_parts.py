@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.utils import quote
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -11,16 +13,30 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from moderation.models import Verdict
+
 if TYPE_CHECKING:  # unfold has no types; its classes are subclasses of these
     from django.contrib.admin import ModelAdmin, TabularInline
 else:
     from unfold.admin import ModelAdmin, TabularInline
 
-__all__ = ["ModelAdmin", "Operated", "ReadOnly", "TabularInline", "label", "link_to", "moment"]
+__all__ = [
+    "ModelAdmin",
+    "Operated",
+    "ReadOnly",
+    "TabularInline",
+    "label",
+    "link_to",
+    "member",
+    "moment",
+    "outcome_label",
+    "progress",
+]
 
+NOT_YET = "no verdict yet"
 _VARIANTS = {
-    **dict.fromkeys(("masked", "analyzed", "done", "active", "delivered", "settled"), "success"),
-    **dict.fromkeys(("incorrect", "partly_masked", "pending", "running", "sending"), "warning"),
+    **dict.fromkeys(("masked", "analyzed", "done", "active", "delivered", "settled", "upheld"), "success"),
+    **dict.fromkeys(("incorrect", "partly_masked", "pending", "running", "sending", "open"), "warning"),
     **dict.fromkeys(
         ("reserved", "suspended", "paused", "open", "cooldown", "daily_limit", "account_too_young", "exhausted"),
         "warning",
@@ -39,6 +55,18 @@ def label(value: str, text: str | None = None) -> SafeString:
     return render_to_string("unfold/helpers/label.html", context)
 
 
+def outcome_label(outcome: str | None) -> SafeString:
+    """Return an outcome in its colour."""
+    return label(outcome or "", Verdict.Outcome(outcome).label if outcome else NOT_YET)
+
+
+def progress(done: int, total: int) -> SafeString:
+    """Return a bar that says how much of the work is done."""
+    percent = 100 * min(done, total) / total if total else 100.0
+    context = {"done": done, "total": total, "percent": f"{percent:.1f}"}
+    return render_to_string("moderation/progress.html", context)
+
+
 def link_to(page: str, pk: int | str | None, text: object) -> SafeString:
     """Return a link to a row's page; a dash where there is none."""
     if pk is None:
@@ -51,6 +79,13 @@ def moment(when: datetime | None) -> SafeString:
     """Return a time to the second, on one line."""
     text = "–" if when is None else timezone.localtime(when).strftime("%Y-%m-%d %H:%M:%S")
     return format_html('<span style="white-space: nowrap">{}</span>', text)
+
+
+def member(request: HttpRequest) -> User:
+    """Return who of the staff asks."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
 
 
 class ReadOnly:

@@ -1,9 +1,10 @@
-"""Where a higher layer adds a section to a post, without being imported from below."""
+"""Where a higher layer adds a section to a post and to its page in the admin, without being imported from below."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.http import HttpRequest
 from rest_framework.serializers import BaseSerializer
 
 from moderation.models import Post
@@ -29,9 +30,25 @@ class PostSection:
     stages: Callable[[Post], Sequence[Stage]]
 
 
+@dataclass(frozen=True, slots=True)
+class StaffSection:
+    """A part of a post's page in the admin that another app owns."""
+
+    title: str
+    template: str
+    # What the template shows this member of staff; None leaves the part out, as where a permission is missing.
+    context: Callable[[Post, HttpRequest], Mapping[str, object] | None]
+
+
 post_sections: list[PostSection] = []
+staff_sections: list[StaffSection] = []
 
 
 def register(section: PostSection) -> None:
     """Add a section; called once, from an app's ready()."""
     post_sections.append(section)
+
+
+def register_for_staff(section: StaffSection) -> None:
+    """Add a part to every post's page in the admin; called once, from an app's ready()."""
+    staff_sections.append(section)

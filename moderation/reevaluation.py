@@ -77,9 +77,9 @@ def cancel(job: Reevaluation) -> bool:
     return _finish(Reevaluation.objects.filter(pk=job.pk), Status.CANCELLED)
 
 
-def judge_anew(posts: Iterable[Post], reason: str) -> int:
+def judge_anew(post_ids: Iterable[str], reason: str) -> int:
     """Judge some posts at once; return how many have another verdict now."""
-    verdicts = (record_verdict(post.pk, Verdict.Source.REEVALUATION, reason=reason) for post in posts)
+    verdicts = (record_verdict(post_id, Verdict.Source.REEVALUATION, reason=reason) for post_id in post_ids)
     return sum(verdict is not None for verdict in verdicts)
 
 

@@ -22,6 +22,16 @@ def masked_posts(author: Author) -> QuerySet[Post]:
     return standing.filter(outcome=Verdict.Outcome.MASKED)
 
 
+def queue() -> QuerySet[Post]:
+    """Return the posts that only people can judge, those that wait longest first."""
+    return Post.objects.filter(outcome=Verdict.Outcome.UNCERTAIN, status=Post.Status.ANALYZED).order_by("pk")
+
+
+def open_appeals() -> QuerySet[Appeal]:
+    """Return the appeals that wait for a decision."""
+    return Appeal.objects.filter(status=Appeal.Status.OPEN)
+
+
 def posts_with_faces(posts: QuerySet[Post]) -> QuerySet[Post]:
     """Have posts come with their platform, photos and faces, in a fixed number of queries."""
     photos = Photo.objects.select_related("analysis").prefetch_related("analysis__faces").order_by("position")

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from django.core.files.storage import default_storage
+from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
 from PIL import Image
 
-from moderation.models import Photo, Post, Verdict
+from moderation.admin_parts import label, outcome_label
+from moderation.extensions import staff_sections
+from moderation.models import Appeal, Photo, Post, Verdict
 from moderation.representation import FaceView, PhotoView, post_view
 from moderation.verdicts import STATES
 
@@ -65,6 +69,7 @@ class StageBar:
 class PostPanel:
     post: Post
     verdicts: Sequence[Verdict]
+    appeals: Sequence[Appeal]
     photos: Sequence[PhotoPanel]
     stages: Sequence[StageBar]
     total_ms: float
@@ -82,11 +87,28 @@ def post_panel(post: Post) -> PostPanel:
     return PostPanel(
         post=post,
         verdicts=list(post.verdicts.all()),
+        appeals=list(post.appeals.all()),
         photos=[_photo_panel(photo) for photo in view.photos],
         stages=stages,
         total_ms=total,
         legend=[StateBar(NAMES[state], 0.0, COLOURS[state]) for state in STATES],
     )
+
+
+def post_context(post: Post, request: HttpRequest) -> dict[str, object]:
+    """Return what the panel of a post's template reads, with the sections of other apps that this viewer may see."""
+    shown = ((section, section.context(post, request)) for section in staff_sections)
+    sections = [
+        (section.title, render_to_string(section.template, dict(context), request))
+        for section, context in shown
+        if context is not None
+    ]
+    return {
+        "panel": post_panel(post),
+        "verdict_label": outcome_label(post.outcome),
+        "status_label": label(post.status, post.status),
+        "sections": sections,
+    }
 
 
 def photo_url(photo_id: str, *, thumbnail: bool = False) -> str:
