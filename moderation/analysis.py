@@ -13,6 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from moderation import inference, signals
+from moderation.fingerprints import Fingerprint, fingerprint
 from moderation.models import Analysis, Face, Photo, Post, Verdict
 from moderation.verdicts import STATES, record_verdict
 
@@ -76,6 +77,7 @@ def run(photo_id: str, terms: Terms) -> None:
         with photo.file.open("rb") as file:
             content = file.read()
         reading = inference.get().analyze(content)
+        found = _fingerprint(photo_id, content)
     except inference.ImageError as error:
         fail(held, Failure(error.code, str(error)))
     except FileNotFoundError:
@@ -86,7 +88,7 @@ def run(photo_id: str, terms: Terms) -> None:
         logger.exception("The analysis of %s failed (try %d).", photo_id, held.attempt)
         release(held, Failure("analysis_error", f"{type(error).__name__} in the analyzer."), terms)
     else:
-        finish(held, reading)
+        finish(held, reading, found)
 
 
 def claim(photo_id: str, terms: Terms) -> Claim | None:
@@ -107,7 +109,7 @@ def claim(photo_id: str, terms: Terms) -> Claim | None:
     return Claim(photo_id, token, Analysis.objects.values_list("attempts", flat=True).get(pk=photo_id))
 
 
-def finish(held: Claim, reading: inference.PhotoReading) -> bool:
+def finish(held: Claim, reading: inference.PhotoReading, found: Fingerprint | None = None) -> bool:
     """Keep what was seen, and reach the verdict when this was the post's last photo; False when the claim is lost."""
     analyzer = inference.get()
     digests = (analyzer.detector_digest, analyzer.classifier_digest)
@@ -125,6 +127,8 @@ def finish(held: Claim, reading: inference.PhotoReading) -> bool:
         if not done:
             return False
         Face.objects.bulk_create(_faces(held.photo_id, reading))
+        if found is not None:
+            Photo.objects.filter(pk=held.photo_id).update(pdq=found.bits, pdq_quality=found.quality)
         record_verdict(post_id, source=Verdict.Source.MODEL)
     return True
 
@@ -211,6 +215,16 @@ def _give_up(photo_id: str, failure: Failure, settle: Callable[[], bool]) -> boo
         if pending.update(status=Post.Status.FAILED, completed_at=timezone.now()) == 1:
             signals.post_failed.send(Post, post_id=post_id)
     return True
+
+
+def _fingerprint(photo_id: str, content: bytes) -> Fingerprint | None:
+    try:
+        return fingerprint(content)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # the verdict needs none; the photo is only not compared with others
+        logger.exception("No fingerprint of %s could be taken.", photo_id)
+        return None
 
 
 def _faces(photo_id: str, reading: inference.PhotoReading) -> list[Face]:

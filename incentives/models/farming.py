@@ -2,12 +2,12 @@
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from moderation import similarity
 from moderation.models import Author, Photo, Platform, Post, Verdict
 
 
@@ -103,7 +103,10 @@ class Fingerprint(models.Model):
     registered_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        indexes = [GinIndex(name="fingerprint_by_key", fields=["keys"])]
+        indexes = similarity.indexes("fingerprint_by_key")
+        constraints = [
+            models.CheckConstraint(name="fingerprint_has_every_key", condition=Q(keys__len=similarity.KEYS)),
+        ]
 
     def __str__(self) -> str:
         return f"fingerprint of {self.photo_id}"

@@ -8,14 +8,11 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME = " || ".join(f"substr('{_ALPHABET}', ((ms >> {5 * place}) & 31)::int + 1, 1)" for place in range(9, -1, -1))
 
 FUNCTIONS = f"""
-CREATE FUNCTION pg_temp.h(n bigint, k int) RETURNS bigint LANGUAGE sql IMMUTABLE AS
-    $$ SELECT hashint8extended(n, %(seed)s * 1000 + k) $$;
 CREATE FUNCTION pg_temp.u(n bigint, k int) RETURNS float8 LANGUAGE sql IMMUTABLE AS
     $$ SELECT (hashint8extended(n, %(seed)s * 1000 + k) & 9007199254740991)::float8 / 9007199254740992 $$;
 CREATE FUNCTION pg_temp.time_part(ms bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT {_TIME} $$;
-CREATE FUNCTION pg_temp.new_id(prefix text, made timestamptz, n bigint, k int) RETURNS text LANGUAGE sql STABLE AS
-    $$ SELECT prefix || pg_temp.time_part((extract(epoch FROM made) * 1000)::bigint)
-              || lpad(to_hex(pg_temp.h(n, k)), 16, '0') $$;
+CREATE FUNCTION pg_temp.chance_part(n bigint, k int) RETURNS text LANGUAGE sql IMMUTABLE AS
+    $$ SELECT lpad(to_hex(hashint8extended(n, %(seed)s * 1000 + k)), 16, '0') $$;
 """  # noqa: S608 - of constants
 
 TABLES = """
@@ -53,11 +50,11 @@ WITH drawn AS (
         author.time_zone, author.keen, author.held_before, author.held_now,
         0.28 + 0.375 * (pg_temp.u(key, 3) + pg_temp.u(key, 4)) - author.hours / 24 + 2 AS turn
     FROM ranked JOIN seed_author author ON author.n = ranked.author_n
-), timed AS (
+), timed AS MATERIALIZED (
     SELECT *, least(%(now)s - interval '2 minutes', starts_at + lasts * (turn - floor(turn))
         + interval '20 seconds' * CASE WHEN in_burst THEN n %% 12 ELSE 0 END) AS created_at
     FROM placed
-), seen AS (
+), seen AS MATERIALIZED (
     SELECT *, created_at + interval '1 second' * (0.4 + 4 * pg_temp.u(n, 5)) AS judged_at,
         created_at >= %(now)s - interval '30 days' AS is_recent,
         CASE
@@ -77,13 +74,13 @@ WITH drawn AS (
             ELSE 'partly_masked'
         END AS first
     FROM timed
-), taken AS (
+), taken AS MATERIALIZED (
     SELECT *, CASE WHEN first <> 'failed' AND pg_temp.u(n, 10) < 0.012
         THEN judged_at + interval '72 hours' * pg_temp.u(n, 11) END AS maybe_withdrawn_at,
         judged_at + interval '1 hour' * (0.5 + 20 * pg_temp.u(n, 13)) AS maybe_appeal_at,
         judged_at + interval '1 hour' * (2 + 38 * pg_temp.u(n, 14)) AS reviewed_at
     FROM seen
-), doubted AS (
+), doubted AS MATERIALIZED (
     SELECT *, CASE WHEN maybe_withdrawn_at < %(now)s THEN maybe_withdrawn_at END AS withdrawn_at,
         CASE
             WHEN maybe_withdrawn_at IS NOT NULL THEN NULL
@@ -93,12 +90,12 @@ WITH drawn AS (
                 AND maybe_appeal_at < %(now)s THEN 'appeal'
         END AS by
     FROM taken
-), decided AS (
+), decided AS MATERIALIZED (
     SELECT *, CASE WHEN by = 'appeal' THEN maybe_appeal_at END AS appeal_at,
         CASE WHEN by = 'appeal' THEN maybe_appeal_at + interval '1 hour' * (6 + 54 * pg_temp.u(n, 15)) END AS heard_at,
         pg_temp.u(n, 16) AS mercy
     FROM doubted
-), ended AS (
+), ended AS MATERIALIZED (
     SELECT *, CASE
             WHEN by = 'reviewer' AND first = 'masked' THEN 'incorrect'
             WHEN by = 'reviewer' THEN CASE WHEN mercy < 0.55 THEN 'masked' ELSE 'unmasked' END
@@ -107,21 +104,34 @@ WITH drawn AS (
         CASE WHEN by = 'reviewer' THEN reviewed_at WHEN by = 'appeal' AND heard_at < %(now)s THEN heard_at END
             AS second_at
     FROM decided
+), stamped AS MATERIALIZED (
+    SELECT *, (extract(epoch FROM created_at) * 1000)::bigint AS created_ms,
+        (extract(epoch FROM judged_at) * 1000)::bigint AS judged_ms,
+        (extract(epoch FROM second_at) * 1000)::bigint AS second_ms,
+        (extract(epoch FROM appeal_at) * 1000)::bigint AS appeal_ms
+    FROM ended
+), named AS MATERIALIZED (
+    SELECT *, pg_temp.time_part(created_ms) AS created_part FROM stamped
 )
 SELECT n, gang, in_burst, author_n, author_id, region, time_zone, created_at, judged_at, is_recent, first, second,
     second_at, by, appeal_at, withdrawn_at, held_before, held_now,
     CASE WHEN first = 'failed' THEN 'failed' WHEN withdrawn_at IS NULL THEN 'analyzed' ELSE 'withdrawn' END AS status,
     coalesce(second, first) AS last,
-    pg_temp.new_id('post_', created_at, n, 101) AS id,
-    pg_temp.new_id('pho_', created_at, n, 102) AS photo_id,
-    CASE WHEN first <> 'failed' THEN pg_temp.new_id('ver_', judged_at, n, 104) END AS first_id,
-    CASE WHEN second IS NOT NULL THEN pg_temp.new_id('ver_', second_at, n, 105) END AS second_id,
+    'post_' || created_part || pg_temp.chance_part(n, 101) AS id,
+    'pho_' || created_part || pg_temp.chance_part(n, 102) AS photo_id,
+    'pho_' || created_part || pg_temp.chance_part(n, 103) AS other_photo_id,
+    CASE WHEN first <> 'failed' THEN 'ver_' || pg_temp.time_part(judged_ms) || pg_temp.chance_part(n, 104) END
+        AS first_id,
+    CASE WHEN second IS NOT NULL THEN 'ver_' || pg_temp.time_part(second_ms) || pg_temp.chance_part(n, 105) END
+        AS second_id,
+    CASE WHEN appeal_at IS NOT NULL THEN 'apl_' || pg_temp.time_part(appeal_ms) || pg_temp.chance_part(n, 106) END
+        AS appeal_id,
     pg_temp.u(n, 17) < 0.12 AS has_two,
     CASE first WHEN 'masked' THEN (pg_temp.u(n, 18) < 0.4)::int WHEN 'unmasked' THEN 2 WHEN 'incorrect' THEN 3
         WHEN 'partly_masked' THEN 4 WHEN 'uncertain' THEN 1 ELSE 5 END AS picture,
-    decode(lpad(to_hex(pg_temp.h(n, 21)), 16, '0') || lpad(to_hex(pg_temp.h(n, 22)), 16, '0')
-        || lpad(to_hex(pg_temp.h(n, 23)), 16, '0') || lpad(to_hex(pg_temp.h(n, 24)), 16, '0'), 'hex') AS pdq
-FROM ended ORDER BY created_at;
+    CASE WHEN is_recent THEN decode(pg_temp.chance_part(n, 21) || pg_temp.chance_part(n, 22)
+        || pg_temp.chance_part(n, 23) || pg_temp.chance_part(n, 24), 'hex') END AS pdq
+FROM named ORDER BY created_at;
 CREATE UNIQUE INDEX ON seed_post (id);
 ANALYZE seed_post;
 """
@@ -165,9 +175,8 @@ _PHOTO_ROWS = """
     SELECT post.*, 0 AS place, post.photo_id AS this_id, post.picture AS this_picture, post.pdq AS this_pdq
     FROM seed_post post
     UNION ALL
-    SELECT post.*, 1, pg_temp.new_id('pho_', post.created_at, post.n, 103), 5,
-        decode(lpad(to_hex(pg_temp.h(n, 25)), 16, '0') || lpad(to_hex(pg_temp.h(n, 26)), 16, '0')
-            || lpad(to_hex(pg_temp.h(n, 27)), 16, '0') || lpad(to_hex(pg_temp.h(n, 28)), 16, '0'), 'hex')
+    SELECT post.*, 1, other_photo_id, 5, CASE WHEN is_recent THEN decode(pg_temp.chance_part(n, 25)
+        || pg_temp.chance_part(n, 26) || pg_temp.chance_part(n, 27) || pg_temp.chance_part(n, 28), 'hex') END
     FROM seed_post post WHERE has_two
 """
 
@@ -201,7 +210,7 @@ SEEN: tuple[tuple[str, str], ...] = (
         INSERT INTO moderation_photo (id, post_id, position, file, digest, width, height, size, original_format,
             source_url, pdq, pdq_quality)
         SELECT this_id, rows.id, place, file, digest, width, height, size, 'JPEG', '',
-            CASE WHEN is_recent THEN this_pdq END, CASE WHEN is_recent THEN 60 + floor(40 * pg_temp.u(n, 34))::int END
+            this_pdq, CASE WHEN is_recent THEN 60 + floor(40 * pg_temp.u(n, 34))::int END
         FROM ({_PHOTO_ROWS}) rows JOIN seed_picture picture ON picture.k = rows.this_picture ORDER BY this_id
         """,  # noqa: S608 - of constants
     ),
@@ -269,7 +278,7 @@ SEEN: tuple[tuple[str, str], ...] = (
         """
         INSERT INTO moderation_appeal (id, post_id, against_id, verdict_id, statement, status, decided_by_id, answer,
             created_at, decided_at)
-        SELECT pg_temp.new_id('apl_', appeal_at, n, 106), id, first_id, second_id, 'The mask is on.',
+        SELECT appeal_id, id, first_id, second_id, 'The mask is on.',
             CASE WHEN second_at IS NULL THEN 'open' WHEN second IS NULL THEN 'dismissed' ELSE 'upheld' END,
             CASE WHEN second_at IS NOT NULL THEN %(user)s::int END,
             CASE WHEN second_at IS NULL THEN '' WHEN second IS NULL THEN 'A face without a mask can be seen.'
@@ -282,8 +291,9 @@ SEEN: tuple[tuple[str, str], ...] = (
         """
         INSERT INTO incentives_fingerprint (photo_id, platform_id, post_id, pdq, keys, registered_at)
         SELECT photo_id, %(platform)s, claim.id, pdq,
-            ARRAY(SELECT (place << 16) | (get_byte(pdq, 2 * place) << 8) | get_byte(pdq, 2 * place + 1)
-                  FROM generate_series(0, 15) place), earned_at
+            ARRAY(SELECT (get_byte(pdq, start) << 16) | (get_byte(pdq, start + 1) << 8) | get_byte(pdq, start + 2)
+                  FROM generate_series(0, 27, 3) start ORDER BY start) || (get_byte(pdq, 30) << 8 | get_byte(pdq, 31)),
+            earned_at
         FROM seed_claim claim JOIN seed_post post ON post.n = claim.n
         WHERE claim.is_recent AND ruling = 'counts' AND claim.withdrawn_at IS NULL
         """,
