@@ -6,12 +6,12 @@ disagree with the awards, and a list is one query however many there are.
 
 import gzip
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from incentives.credentials.addresses import Addresses
 from incentives.models import BadgeAward
@@ -30,13 +30,9 @@ class Purpose(StrEnum):
     SUSPENSION = "suspension"
 
 
-# Revoked is who is not there either: an author who was erased took the awards along, and copies may be about.
-_SET = {
-    Purpose.REVOCATION: "NOT EXISTS (SELECT FROM {table} WHERE id = place AND status IN ('active', 'expired'))",
-    Purpose.SUSPENSION: "EXISTS (SELECT FROM {table} WHERE id = place AND status = 'suspended')",
-}
+_KEPT = (BadgeAward.Status.ACTIVE, BadgeAward.Status.EXPIRED)
 _TABLE = BadgeAward._meta.db_table
-_LAST = "SELECT greatest(max(id), pg_sequence_last_value(pg_get_serial_sequence('{table}', 'id'))) FROM {table}"
+_LAST = f"SELECT greatest(max(id), pg_sequence_last_value(pg_get_serial_sequence('{_TABLE}', 'id'))) FROM {_TABLE}"  # noqa: S608 - ours alone
 
 
 def place_of(award: BadgeAward) -> tuple[int, int]:
@@ -45,9 +41,9 @@ def place_of(award: BadgeAward) -> tuple[int, int]:
 
 
 def last_award() -> int:
-    """Return the highest number an award ever got, as far as anybody can know it."""
+    """Return the highest number that an award ever got, also where that one is gone."""
     with connection.cursor() as cursor:
-        cursor.execute(_LAST.format(table=_TABLE))
+        cursor.execute(_LAST)
         (last,) = cursor.fetchone()
     return last or 0
 
@@ -55,19 +51,23 @@ def last_award() -> int:
 def bits_of(purpose: Purpose, number: int) -> bytes:
     """Return one list: the first bit is the highest of the first byte."""
     first = number * ENTRIES
-    # The end is a plain number, for the planner to see how many rows come.
-    last = min(first + ENTRIES - 1, last_award())
-    query = f"SELECT place FROM generate_series(%s, %s) AS place WHERE {_SET[purpose]}"  # noqa: S608 - ours alone
-    with connection.cursor() as cursor:
-        cursor.execute(query.format(table=_TABLE), [max(first, 1), last])
-        return _packed(place - first for (place,) in cursor)
+    awards = BadgeAward.objects.filter(pk__range=(first, first + ENTRIES - 1))
+    match purpose:
+        case Purpose.SUSPENSION:
+            flags = bytearray(b"0" * ENTRIES)
+            _mark(flags, first, awards.filter(status=BadgeAward.Status.SUSPENDED), b"1")
+        case Purpose.REVOCATION:
+            # Set for who is not there either: an author who was erased took the awards along, and copies may be about.
+            # An award whose transaction is still open looks the same, until the next list.
+            given = min(max(last_award() - first + 1, 0), ENTRIES)
+            flags = bytearray(b"1" * given + b"0" * (ENTRIES - given))
+            _mark(flags, first, awards.filter(status__in=_KEPT), b"0")
+    return int(flags, 2).to_bytes(ENTRIES // 8)
 
 
-def _packed(indices: Iterable[int]) -> bytes:
-    bits = bytearray(ENTRIES // 8)
-    for index in indices:
-        bits[index >> 3] |= 0x80 >> (index & 7)
-    return bytes(bits)
+def _mark(flags: bytearray, first: int, awards: QuerySet[BadgeAward], flag: bytes) -> None:
+    for number in awards.order_by().values_list("pk", flat=True):
+        flags[number - first] = flag[0]
 
 
 def encoded(bits: bytes) -> str:

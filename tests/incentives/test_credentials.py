@@ -397,6 +397,7 @@ def test_a_deployment_is_told_what_its_badges_lack(deployment: Settings) -> None
     assert told() == ["incentives.E001"]
 
 
+@pytest.mark.filterwarnings("ignore:Key size should be")
 @pytest.mark.parametrize(
     ("text", "why"),
     [
