@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from incentives import campaigns, donations, proof, reports, rewards, roles
+from incentives.admin.campaigns import CampaignForm
 from incentives.models import Campaign, LedgerEntry, Sponsor
 from tests.cast import make_author, make_platform, make_post, make_verdict
 from tests.incentives.builders import make_campaign
@@ -123,25 +124,46 @@ def test_a_new_budget_needs_a_reason_and_room_for_what_is_promised(manager: Clie
     assert proof.audit(campaign).problems == ()
 
 
-def test_saving_the_form_changes_neither_budget_nor_status(manager: Client) -> None:
+def test_saving_the_form_leaves_what_posts_were_promised_meanwhile(
+    manager: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     campaign = make_campaign()
-    values = {
-        "name": "Renamed",
+    real = CampaignForm.clean
+
+    def promise_meanwhile(form: CampaignForm) -> dict[str, Any]:
+        lived(campaign)
+        return real(form)
+
+    monkeypatch.setattr(CampaignForm, "clean", promise_meanwhile)
+    assert manager.post(page(campaign, "change/"), form_of(campaign, name="Renamed")).status_code == 302
+
+    campaign.refresh_from_db()
+    assert (campaign.name, campaign.committed_minor) == ("Renamed", 150)
+    assert proof.audit(campaign).problems == ()
+
+
+def form_of(campaign: Campaign, **changed: Any) -> dict[str, Any]:
+    """Return what the form sends for a campaign as it is, but for what was changed."""
+    return {
+        "name": campaign.name,
         "sponsor": campaign.sponsor_id,
         "cause": campaign.cause,
-        "priority": 1,
-        "amount_minor": 50,
-        "hold_seconds": 3600,
+        "priority": campaign.priority,
+        "amount_minor": campaign.amount_minor,
+        "hold_seconds": campaign.hold_seconds,
         "time_zone": "UTC",
         "starts_at_0": "2026-01-01",
         "starts_at_1": "00:00:00",
         "min_account_age_days": 0,
+        "boosts_enabled": "on",
         "tiers-TOTAL_FORMS": 0,
         "tiers-INITIAL_FORMS": 0,
-        "budget_minor": 9_999_999,
-        "status": "ended",
-        "committed_minor": 77,
-    }
+    } | changed
+
+
+def test_saving_the_form_changes_neither_budget_nor_status(manager: Client) -> None:
+    campaign = make_campaign()
+    values = form_of(campaign, name="Renamed", budget_minor=9_999_999, status="ended", committed_minor=77)
     assert manager.post(page(campaign, "change/"), values).status_code == 302
     campaign.refresh_from_db()
     assert (campaign.name, campaign.status, campaign.budget_minor) == ("Renamed", "active", 100_00)
@@ -157,21 +179,7 @@ def test_saving_the_form_changes_neither_budget_nor_status(manager: Client) -> N
 )
 def test_what_is_wrong_is_named(manager: Client, field: str, values: dict[str, Any], said: str) -> None:
     campaign = make_campaign()
-    right = {
-        "name": "A",
-        "sponsor": campaign.sponsor_id,
-        "cause": "c",
-        "priority": 1,
-        "amount_minor": 50,
-        "hold_seconds": 3600,
-        "time_zone": "UTC",
-        "starts_at_0": "2026-01-01",
-        "starts_at_1": "00:00:00",
-        "min_account_age_days": 0,
-        "tiers-TOTAL_FORMS": 0,
-        "tiers-INITIAL_FORMS": 0,
-    }
-    answer = manager.post(page(campaign, "change/"), right | values)
+    answer = manager.post(page(campaign, "change/"), form_of(campaign, **values))
     assert answer.status_code == 200
     assert said in answer.context["adminform"].form.errors[field][0]
 

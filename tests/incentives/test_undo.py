@@ -170,8 +170,9 @@ def explain(campaign: Campaign, lived: Sequence[Post]) -> None:
     assert audit.problems == ()
     standing = Match.objects.filter(campaign=campaign, status__in=donations.STANDING).count()
     assert audit.committed_minor == standing * campaign.amount_minor
-    for entry in LedgerEntry.objects.filter(match__post__in=lived).exclude(cause=LedgerEntry.Cause.WINDOW_OVER):
-        assert Event.objects.filter(causation_id=entry.causation_id, subject_id=entry.match.post_id).exists()
+    booked = LedgerEntry.objects.filter(match__post__in=lived).exclude(cause=LedgerEntry.Cause.WINDOW_OVER)
+    for causation_id, post_id in booked.values_list("causation_id", "match__post"):
+        assert Event.objects.filter(causation_id=causation_id, subject_id=post_id).exists()
     verdicts = Verdict.objects.filter(post__in=lived)
     assert RewardApplication.objects.filter(verdict__in=verdicts).count() == verdicts.count()
     authors = Author.objects.filter(posts__in=lived).distinct()
