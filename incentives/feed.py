@@ -7,7 +7,8 @@ Ten thousand candidates pass through here in one call. So rows are named tuples,
 frozen dataclass, and the loops call little.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -18,6 +19,8 @@ from django.db import connection
 from incentives.boosts import faded
 from incentives.models import BoostPolicy
 from moderation.models import Post
+
+_OURS = re.compile(r"post_[0-9a-z]{26}")
 
 
 class Reason(StrEnum):
@@ -77,30 +80,37 @@ class Ranked(NamedTuple):
     why: str | None
 
 
-def rank(platform_id: str, candidates: Sequence[Candidate], now: datetime) -> list[Ranked]:
-    """Order candidates by score times factors, in one query; equals stay in the order they came in."""
+def rank(platform_id: str, candidates: Sequence[Candidate], now: datetime) -> Iterator[Ranked]:
+    """Yield candidates by score times factors, after one query; equals stay in the order they came in."""
     known, diversity = look_up(platform_id, [candidate.post_id for candidate in candidates], now)
     return order(candidates, known, diversity)
 
 
-def order(candidates: Sequence[Candidate], known: Mapping[str, Known], diversity: Diversity) -> list[Ranked]:
-    """Order candidates by what is known of them.
+def order(candidates: Sequence[Candidate], known: Mapping[str, Known], diversity: Diversity) -> Iterator[Ranked]:
+    """Yield candidates in their order, by what is known of them.
 
     The posts of an author are counted from the one that stands highest with its boost. As the further ones only lose by
     it, they keep their order among themselves.
     """
-    boosts = [mask_boost(candidate, known.get(candidate.post_id)) for candidate in candidates]
-    boosted = [candidate.base_score * boost for candidate, (boost, _) in zip(candidates, boosts, strict=True)]
-    spread = _spread(candidates, known, boosted, diversity)
-    scores = [score * factor for score, factor in zip(boosted, spread, strict=True)]
-    ranking = []
-    # A reversed sort keeps equals in their order, as the plain one does.
-    for place, index in enumerate(sorted(range(len(scores)), key=scores.__getitem__, reverse=True), start=1):
-        post_id, (boost, reason), lowered = candidates[index].post_id, boosts[index], spread[index]
-        lasts = known[post_id].duration_seconds if boost > 1 else 0.0
-        why = explain(boost, lowered, lasts)
-        ranking.append(Ranked(post_id, place, scores[index], boost * lowered, boost, lowered, reason, why))
-    return ranking
+    posts = [known.get(candidate.post_id) for candidate in candidates]
+    boosts, reasons = [], []
+    for candidate, post in zip(candidates, posts, strict=True):
+        boost, reason = mask_boost(candidate, post)
+        boosts.append(boost)
+        reasons.append(reason)
+    scores = [candidate.base_score * boost for candidate, boost in zip(candidates, boosts, strict=True)]
+    authors = [
+        candidate.author_id if post is None else post.author_id
+        for candidate, post in zip(candidates, posts, strict=True)
+    ]
+    spread = _spread(authors, scores, diversity)
+    scores = [score * factor for score, factor in zip(scores, spread, strict=True)]
+    for place, index in enumerate(_falling(scores), start=1):
+        boost, lowered, post = boosts[index], spread[index], posts[index]
+        # Of the one at least 1, of the other at most: equal, both are 1.
+        why = None if boost == lowered else explain(boost, lowered, post.duration_seconds if post else 0.0)
+        factor = boost * lowered
+        yield Ranked(candidates[index].post_id, place, scores[index], factor, boost, lowered, reasons[index], why)
 
 
 def mask_boost(candidate: Candidate, known: Known | None) -> tuple[float, Reason]:
@@ -121,22 +131,24 @@ def mask_boost(candidate: Candidate, known: Known | None) -> tuple[float, Reason
     return faded(factor, known.cap, known.half_life_seconds, given), Reason.BOOSTED
 
 
-def _spread(
-    candidates: Sequence[Candidate], known: Mapping[str, Known], boosted: Sequence[float], diversity: Diversity
-) -> list[float]:
-    """Return what each candidate is multiplied by so that no author fills the feed."""
-    spread = [1.0] * len(candidates)
+def _spread(authors: Sequence[str | None], scores: Sequence[float], diversity: Diversity) -> list[float]:
+    """Return what each score is multiplied by so that no author fills the feed."""
+    spread = [1.0] * len(scores)
     step, floor = diversity
     before: dict[str, int] = {}
-    for index in sorted(range(len(candidates)), key=boosted.__getitem__, reverse=True):
-        candidate = candidates[index]
-        post = known.get(candidate.post_id)
-        author = candidate.author_id if post is None else post.author_id
+    for index in _falling(scores):
+        author = authors[index]
         if author is not None:
             count = before.get(author, 0)
             before[author] = count + 1
-            spread[index] = max(floor, step**count)
+            if count:
+                spread[index] = max(floor, step**count)
     return spread
+
+
+def _falling(scores: Sequence[float]) -> list[int]:
+    """Return the places of the scores, the highest first; reversed, the sort still keeps equals in their order."""
+    return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
 
 
 def explain(boost: float, lowered: float, lasts: float) -> str | None:
@@ -201,12 +213,9 @@ def look_up(platform_id: str, post_ids: Sequence[str], now: datetime) -> tuple[d
 
     The switches are read along, not kept: what is switched off is off for the next ranking.
     """
-    asked: dict[str, Any] = {
-        "platform": platform_id,
-        "posts": list(post_ids),
-        "now": now,
-        "withdrawn": Post.Status.WITHDRAWN,
-    }
+    # Ids of ours need no quotes in an array; the driver would take as long to look for them as for all else.
+    posts = "{" + ",".join(filter(_OURS.fullmatch, post_ids)) + "}"
+    asked: dict[str, Any] = {"platform": platform_id, "posts": posts, "now": now, "withdrawn": Post.Status.WITHDRAWN}
     with connection.cursor() as cursor:
         cursor.execute(_LOOK_UP, asked)
         rows = cursor.fetchall()

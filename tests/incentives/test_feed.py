@@ -39,7 +39,7 @@ def made(rows: Sequence[Row]) -> tuple[list[Candidate], dict[str, Known]]:
 
 
 def order(rows: Sequence[Row], diversity: Diversity) -> list[Ranked]:
-    return feed.order(*made(rows), diversity)
+    return list(feed.order(*made(rows), diversity))
 
 
 @given(posts, diversities)
@@ -114,7 +114,7 @@ def test_nobody_fills_a_feed_while_others_are_worth_nearly_as_much(
     others = [Candidate(f"other{number}", worth, None, f"o{number}") for number in range(10)]
     own = [Candidate(f"own{number}", 1.0, None, "ada") for number in range(posts_of_one)]
 
-    ranking = feed.order([*own, *others], {}, Diversity(step, floor))
+    ranking = list(feed.order([*own, *others], {}, Diversity(step, floor)))
 
     first = [row.post_id for row in ranking[: len(others) + allowed]]
     assert sum(name.startswith("own") for name in first) <= allowed
@@ -123,8 +123,8 @@ def test_nobody_fills_a_feed_while_others_are_worth_nearly_as_much(
 
 def test_without_diversity_one_author_fills_the_feed() -> None:
     own = [Candidate(f"own{number}", 1.0, None, "ada") for number in range(20)]
-    ranking = feed.order([*own, Candidate("other", 0.99, None, "bob")], {}, NOBODY_LOWERED)
-    assert ranking[-1].post_id == "other"
+    *_, last = feed.order([*own, Candidate("other", 0.99, None, "bob")], {}, NOBODY_LOWERED)
+    assert last.post_id == "other"
 
 
 def known(**fields: object) -> Known:
