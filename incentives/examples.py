@@ -5,6 +5,7 @@ from typing import Any
 _POST = "post_01ky3q5v7n8w9x0y1z2a3b4c5d"
 _VERDICT = "ver_01ky3q5vn2q4s6t8v0w2x4y6z8"
 
+_BADGE = "https://masks.example.org/badges/bdg_01ky3q7x2c4e6g8j0m2p4r6t8v"
 BADGE: dict[str, Any] = {
     "rule": "first-mask",
     "title": "Mask-on",
@@ -17,6 +18,9 @@ BADGE: dict[str, Any] = {
     "expires_at": None,
     "post_id": _POST,
     "evidence": {"measured": 1, "threshold": 1, "post_ids": [_POST]},
+    "verify_url": _BADGE,
+    "credential_url": f"{_BADGE}/credential",
+    "image_url": f"{_BADGE}/image.svg",
 }
 STANDING: dict[str, Any] = {
     "id": "ada",

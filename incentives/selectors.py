@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from incentives import donations, events
 from incentives.boosts import factor_at
+from incentives.credentials.addresses import Addresses
 from incentives.models import (
     BadgeAward,
     Boost,
@@ -42,6 +43,9 @@ class Badge:
     expires_at: datetime | None
     post_id: str | None
     evidence: dict[str, Any]
+    verify_url: str
+    credential_url: str
+    image_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ def rewards_of(post: Post) -> Rewards | None:
         boost=None if boost is None else _boost_standing(boost),
         match=None if match is None else _match_standing(match),
         donation=Told(reason, RewardApplication.Reason(reason).label),
-        event_ids=events.ids_about(post),
+        event_ids=list(events.about(post).values_list("id", flat=True)),
     )
 
 
@@ -158,6 +162,7 @@ def reward_milliseconds(post: Post) -> float | None:
 
 def badge_of(award: BadgeAward) -> Badge:
     """Return an award as it is shown."""
+    at = Addresses.known()
     return Badge(
         rule=award.rule_id,
         title=award.rule.title,
@@ -170,6 +175,9 @@ def badge_of(award: BadgeAward) -> Badge:
         expires_at=award.expires_at,
         post_id=award.verdict.post_id if award.verdict else None,
         evidence=award.evidence,
+        verify_url=at.page(award.public_id),
+        credential_url=at.credential(award.public_id),
+        image_url=at.image(award.public_id),
     )
 
 

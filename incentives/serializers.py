@@ -32,6 +32,11 @@ class BadgeSerializer(serializers.Serializer[Badge]):
         allow_null=True, help_text="the post that tipped the scale; null: given by hand, or the post is erased"
     )
     evidence = EvidenceSerializer()
+    verify_url = serializers.CharField(
+        help_text="the public page, to be shown anywhere; a path where no MASK_SOCIAL_PUBLIC_URL is set"
+    )
+    credential_url = serializers.CharField(help_text="the signed Open Badges 3.0 credential")
+    image_url = serializers.CharField(help_text="the picture (SVG) with the credential baked in")
 
 
 class BoostSerializer(serializers.Serializer[BoostStanding]):

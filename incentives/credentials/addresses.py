@@ -18,6 +18,11 @@ class Addresses:
         """Go by MASK_SOCIAL_PUBLIC_URL, or by the host that was asked."""
         return cls(settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}")
 
+    @classmethod
+    def known(cls) -> "Addresses":
+        """Go by MASK_SOCIAL_PUBLIC_URL; without it, these are paths below wherever the service was found."""
+        return cls(settings.PUBLIC_URL)
+
     @property
     def home(self) -> str:
         """The service itself."""

@@ -20,11 +20,12 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from incentives.badges import staff as badges_by_staff
 from incentives.credentials import criteria, keys, status_list
 from incentives.models import BadgeAward, BadgeRule
 from mask_social.env import local_secret, public_url
-from tests.cast import make_author, make_platform
-from tests.incentives.builders import at_once, make_award
+from tests.cast import make_author, make_platform, make_reviewer
+from tests.incentives.builders import at_once, client_for, make_award
 from tests.incentives.signatures import bit_is_set, header_of, holds, key_of, make_pem, payload_of
 
 pytestmark = pytest.mark.django_db
@@ -291,15 +292,13 @@ def test_the_status_list_says_what_must_not_be_accepted_now(
 
 
 def test_a_credential_that_somebody_kept_shows_a_suspension_and_its_end(client: Client, award: BadgeAward) -> None:
-    assert not status_of(client, award)
-    assert status_of(client, with_status(award, "suspended"))
-    assert not status_of(client, with_status(award, "active"))
-
-
-def test_a_credential_does_not_change_with_its_status(client: Client, award: BadgeAward) -> None:
-    before = token_of(client, award)
-    with_status(award, "revoked")
-    assert token_of(client, award) == before
+    staff, kept = make_reviewer(), token_of(client, award)
+    seen = [status_of(client, award)]
+    for step in (badges_by_staff.suspend, badges_by_staff.reinstate, badges_by_staff.revoke):
+        step(award.pk, staff, "as a test")
+        seen.append(status_of(client, award))
+    assert seen == [False, True, False, True]
+    assert token_of(client, award) == kept, "only the list says so"
 
 
 def test_the_copies_of_an_author_who_was_erased_are_revoked(client: Client, award: BadgeAward) -> None:
@@ -348,6 +347,17 @@ def test_a_list_costs_the_same_few_queries_however_many_awards_there_are(
         make_award(author, rule, status="revoked" if number % 2 else "active")
     with django_assert_num_queries(3):
         answer(client, "/badges/status/revocation/0")
+
+
+def test_the_api_says_where_a_badge_is_shown_and_verified(award: BadgeAward, settings: Settings) -> None:
+    def told() -> list[str]:
+        (badge,) = client_for(award.author.platform).get("/api/v1/authors/ada@example.org/badges").json()["data"]
+        return [badge[name] for name in ("verify_url", "credential_url", "image_url")]
+
+    path = f"/badges/{award.public_id}"
+    assert told() == [path, f"{path}/credential", f"{path}/image.svg"]
+    settings.PUBLIC_URL = "https://masks.example.org"
+    assert told()[0] == f"https://masks.example.org{path}"
 
 
 # Keys
