@@ -108,12 +108,11 @@ def written(when: datetime) -> str:
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def ids_about(post: Post) -> list[str]:
-    """Return the ids of the events that tell of a post, its author's badges included, oldest first."""
+def about(post: Post) -> QuerySet[Event]:
+    """Return the events that tell of a post, its author's badges included, oldest first."""
     its_own = Q(subject_type=Event.SubjectType.POST, subject_id=post.pk)
     of_author = Q(subject_type=Event.SubjectType.AUTHOR, subject_id=post.author.external_id, data__post_id=post.pk)
-    events = Event.objects.filter(its_own | of_author, platform_id=post.platform_id)
-    return list(events.order_by("position").values_list("id", flat=True))
+    return Event.objects.filter(its_own | of_author, platform_id=post.platform_id).order_by("position")
 
 
 def _lock(subject: Subject) -> None:

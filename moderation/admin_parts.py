@@ -70,7 +70,7 @@ def progress(done: int, total: int) -> SafeString:
 def link_to(page: str, pk: int | str | None, text: object) -> SafeString:
     """Return a link to a row's page; a dash where there is none."""
     if pk is None:
-        return format_html("–")
+        return format_html("{}", "–")
     url = reverse(f"admin:{page}_change", args=[quote(pk)])  # the admin reads an underscore as an escape
     return format_html('<a class="underline" href="{}">{}</a>', url, text)
 

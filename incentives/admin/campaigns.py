@@ -329,7 +329,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     def budget_bar(self, campaign: Any) -> SafeString:
         """Draw where the budget went."""
         if campaign.pk is None or campaign.budget_minor in (None, 0):
-            return format_html("–")
+            return format_html("{}", "–")
         settled = getattr(campaign, "settled_minor", 0)
         reserved = campaign.committed_minor - settled
         left = campaign.budget_minor - campaign.committed_minor

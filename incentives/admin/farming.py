@@ -125,7 +125,7 @@ class ClaimAdmin(ReadOnly, ModelAdmin[Claim]):
 
 def _pair(claim: Claim, *, thumbnail: bool) -> SafeString:
     if claim.photo_id is None:
-        return format_html("–")
+        return format_html("{}", "–")
     context = {
         "photo_url": staff.photo_url(claim.photo_id, thumbnail=thumbnail),
         "earlier_url": _url(claim.earlier, thumbnail=thumbnail),

@@ -6,7 +6,8 @@ from typing import Any
 import pgtrigger
 import pytest
 from django.apps import apps
-from django.contrib.auth.models import Permission, User
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -25,7 +26,9 @@ from incentives.models import (
     WebhookEndpoint,
 )
 from incentives.money import format_money
-from tests.cast import make_post
+from incentives.roles import MODERATOR
+from moderation.models import Post
+from tests.cast import make_post, make_verdict
 from tests.incentives.builders import make_campaign, make_endpoint
 from tests.incentives.conftest import Sent
 from tests.incentives.receiver import Receiver, Reply
@@ -194,3 +197,29 @@ def test_a_fresh_installation_has_badges_terms_and_an_example_of_a_campaign_whos
     assert "xample" in campaign.name and "xample" in campaign.sponsor.name
     assert donations.audit(campaign).problems == ()
     assert BoostPolicy.objects.filter(platform=None).count() == EarningRules.objects.filter(platform=None).count() == 1
+
+
+def test_a_posts_page_tells_what_it_earned_and_lost_and_why(staff: Client) -> None:
+    delivery = some_content()
+    post = Post.objects.get(pk=delivery.event.data["post_id"])
+    rewards.apply_verdict(make_verdict(post, "unmasked", source="reviewer").pk)
+
+    content = staff.get(f"/admin/moderation/post/{quote(post.pk)}/change/").content.decode()
+
+    assert "What it earned and lost" in content
+    assert "It does not count" in content
+    assert "donation.voided" in content and "boost.ended" in content
+    assert content.count("0.50 EUR") == 2, "reserved and voided"
+
+
+def test_a_moderator_sees_what_a_post_earned_without_the_ledger() -> None:
+    delivery = some_content()
+    user = User.objects.create_user("moderator", is_staff=True)
+    user.groups.add(Group.objects.get(name=MODERATOR))
+    client = Client()
+    client.force_login(user)
+
+    content = client.get(f"/admin/moderation/post/{quote(delivery.event.data['post_id'])}/change/").content.decode()
+
+    assert "What it earned and lost" in content
+    assert "Ledger" not in content
