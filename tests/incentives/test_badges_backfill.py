@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from incentives import tasks
-from incentives.badges import backfill, staff
+from incentives.badges import awards, backfill, staff
 from incentives.badges.awards import Measured
 from incentives.badges.preview import Side, preview
 from incentives.models import BadgeAward, BadgeBackfill, BadgeChange, BadgeRule, Event, Experiment, Exposure
@@ -202,13 +202,13 @@ def test_a_backfill_goes_on_where_a_killed_worker_left_it(
     rule = make_rule(threshold=1)
     authors = make_authors(1, 1, 0, 1, 1)
     job = backfill.start(rule, admin_user)
-    real, judged = backfill.judge_anew, []
+    judged: list[int] = []
 
     def die_at_the_third(award: BadgeAward, *args: object, **more: object) -> Measured:
         if len(judged) == 2:
             raise Killed
         judged.append(award.author_id)
-        return real(award, *args, **more)  # type: ignore[arg-type]
+        return awards.judge_anew(award, *args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(backfill, "judge_anew", die_at_the_third)
     monkeypatch.setattr(backfill, "_release", lambda claim: None)

@@ -1,5 +1,6 @@
 """What people do to badges by hand: with a reason, in the history, and counting leaves it alone."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -138,10 +139,11 @@ def test_every_step_needs_a_reason(award: BadgeAward, admin_user: User, reason: 
     count(revoked)
     discount(revoked.posts.get())
     told = Event.objects.count(), BadgeChange.objects.count()
-    steps = [
+    lost = BadgeAward.objects.get(author=revoked)
+    steps: list[Callable[[], BadgeAward]] = [
         lambda: staff.suspend(award.pk, admin_user, reason),
         lambda: staff.revoke(award.pk, admin_user, reason),
-        lambda: staff.reinstate(BadgeAward.objects.get(author=revoked).pk, admin_user, reason),
+        lambda: staff.reinstate(lost.pk, admin_user, reason),
         lambda: staff.grant(award.rule, other, admin_user, reason),
     ]
 
@@ -179,6 +181,7 @@ def test_a_badge_whose_time_ran_out_on_hold_is_not_reinstated(award: BadgeAward,
 
 @pytest.mark.django_db(transaction=True)
 def test_two_people_who_revoke_at_once_do_it_once(admin_user: User) -> None:
+    BadgeRule.objects.update(is_active=False)
     BadgeRule.objects.create(code="one", title="One", kind="masked_posts", threshold=1)
     author = make_author()
     count(author)
