@@ -117,7 +117,7 @@ def _rail(rail: Guardrail) -> Rail:
         treatment=_plain(rail.treatment.mean),
         holdout=_plain(rail.holdout.mean),
         difference=f"{_signed(rail.difference.value)} ({_range(rail.difference)})" if rail.difference else "–",
-        tolerated=f"{rail.margin:.0%} {'more' if rail.more_is_worse else 'fewer'}",
+        tolerated=f"{100 * rail.margin:.0f} % {'more' if rail.more_is_worse else 'fewer'}",
         judgement=rail.judgement,
         variant=_VARIANTS[rail.judgement],
         plot=plot,
@@ -175,7 +175,7 @@ def _signed(value: float, decimals: int | None = None) -> str:
 
 
 def _decimals(value: float) -> int:
-    return 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
+    return 2 if abs(value) >= 1 or not value else 3 if abs(value) >= 0.1 else 4
 
 
 def _money(minor: float, currency: str) -> str:

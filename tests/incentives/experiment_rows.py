@@ -1,6 +1,6 @@
 """Simulated people as rows of the database, their exposures and outcomes written by the service's own functions."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from moderation.models import Author, Platform, Post, Verdict
 from tests.cast import CLASSIFIER, DETECTOR, make_policy
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+LATER = NOW + timedelta(days=1)
 
 
 def make_experiment(platform: Platform | None = None, *, runs: bool = True, **fields: object) -> Experiment:

@@ -14,16 +14,15 @@ from incentives.experiments.lifecycle import ExperimentError
 from incentives.experiments.report import Judgement, Report
 from incentives.experiments.report import report as judge
 from incentives.experiments.simulation import World
-from incentives.models import Campaign, CountedPost, Experiment, ExperimentSums, Exposure, Outcome, Sponsor
+from incentives.models import CountedPost, Experiment, ExperimentSums, Exposure, Outcome
 from moderation.models import Author
 from tests.cast import make_author, make_platform, make_post
-from tests.incentives.builders import at_once
-from tests.incentives.experiment_rows import NOW, known_platform, make_experiment, make_posts, match, settle_down
+from tests.incentives.builders import at_once, make_campaign
+from tests.incentives.experiment_rows import LATER, NOW, known_platform, make_experiment, make_posts, match, settle_down
 
 pytestmark = pytest.mark.django_db
 
 WORLD = World(authors=200, holdout_percent=50, posts_per_author=4, masked_share=0.4, lift=1)
-LATER = NOW + timedelta(days=1)
 
 
 def report(experiment: Experiment) -> Report:
@@ -287,20 +286,13 @@ def test_an_author_who_did_nothing_more_is_one_of_the_arm() -> None:
     assert found.lift is None and found.lift_missing and found.costs_missing
 
 
-def make_campaign(currency: str) -> Campaign:
-    sponsor, _ = Sponsor.objects.get_or_create(name="A Sponsor")
-    return Campaign.objects.create(
-        sponsor=sponsor, name=currency, cause="masks", currency=currency, budget_minor=10**9, amount_minor=50
-    )
-
-
 def test_an_additional_masked_post_costs_what_was_matched_for_it_in_each_currency() -> None:
     platform = known_platform()
     experiment = make_experiment(platform, salt="fixed", holdout_percent=50)
     people = simulation.meet(WORLD, 1)
     authors, held_out = settle_down(platform, people)
     masked_posts = make_posts(authors, *simulation.live(people, held_out))
-    euros, yen = make_campaign("EUR"), make_campaign("JPY")
+    euros, yen = make_campaign(), make_campaign(currency="JPY")
     match(euros, masked_posts, 50)
     match(euros, masked_posts, 70, status="voided")
     match(euros, masked_posts, 90, status="refunded")
@@ -325,7 +317,7 @@ def test_what_was_added_up_is_kept_until_it_is_added_up_again() -> None:
     experiment = make_experiment(platform, holdout_percent=50)
     authors, held_out = settle_down(platform, simulation.meet(World(authors=60), 0))
     ones = np.ones(len(authors), np.int64)
-    match(make_campaign("EUR"), make_posts(authors, ones, ones), 50)
+    match(make_campaign(), make_posts(authors, ones, ones), 50)
 
     kept = upkeep.latest(experiment, NOW)
     assert tally.from_json(kept.data) == tally.count(experiment)
