@@ -38,7 +38,7 @@ def obstacle(post: Post) -> str | None:
 def overrule(post: Post, outcome: str, user: User, reason: str, *, seen: str | None = None) -> Verdict:
     """Put a reviewer's verdict above the one that holds; `seen` is the verdict that the reviewer looked at."""
     with transaction.atomic():
-        holding = _lock(post)
+        holding = _stands(post)
         if seen is not None and holding.pk != seen:
             raise ReviewError("Somebody else has decided about this post meanwhile. Look at it again.")
         if holding.outcome == outcome:
@@ -49,7 +49,7 @@ def overrule(post: Post, outcome: str, user: User, reason: str, *, seen: str | N
 def open_appeal(post: Post, statement: str) -> Appeal:
     """Take in an author's word against the verdict that holds; once per verdict, and never against an appeal's."""
     with transaction.atomic():
-        locked = Post.objects.select_for_update().get(pk=post.pk)
+        locked = _hold(post)
         if locked.status == Post.Status.WITHDRAWN:
             raise ApiError(HTTPStatus.CONFLICT, "post_withdrawn", "The post was withdrawn.")
         against = latest_verdict(locked)
@@ -71,7 +71,7 @@ def uphold(appeal: Appeal, outcome: str, user: User, answer: str) -> Appeal:
     if outcome == appeal.against.outcome:
         raise ReviewError("That is the verdict the appeal is against: dismiss the appeal instead.")
     with transaction.atomic():
-        holding = _lock(appeal.post)
+        holding = _stands(appeal.post)
         _claim(appeal, Appeal.Status.UPHELD, user, answer)
         if holding.outcome != outcome:
             verdict = _decide(appeal.post, Verdict.Source.APPEAL, outcome, user, answer)
@@ -82,13 +82,19 @@ def uphold(appeal: Appeal, outcome: str, user: User, answer: str) -> Appeal:
 def dismiss(appeal: Appeal, user: User, answer: str) -> Appeal:
     """Let the verdict stand; also how an appeal about a post that was withdrawn is closed."""
     with transaction.atomic():
+        _hold(appeal.post)
         _claim(appeal, Appeal.Status.DISMISSED, user, answer)
         return _told(appeal)
 
 
-def _lock(post: Post) -> Verdict:
+def _hold(post: Post) -> Post:
+    # The post before its appeal, always: whoever tells of an appeal needs the post's row too, and could wait forever.
+    return Post.objects.select_for_update().get(pk=post.pk)
+
+
+def _stands(post: Post) -> Verdict:
     """Hold a post about which people may decide; return the verdict that holds."""
-    locked = Post.objects.select_for_update().get(pk=post.pk)
+    locked = _hold(post)
     why_not = obstacle(locked)
     if why_not is not None:
         raise ReviewError(why_not)

@@ -51,7 +51,7 @@ class AppealAdmin(Operated, ModelAdmin[Appeal]):
         if not self.has_operate_permission(request):
             raise PermissionDenied
         appeal = get_object_or_404(Appeal.objects.select_related("post", "against"), pk=unquote(object_id))
-        form = AppealForm(request.POST)
+        form = AppealForm(appeal, request.POST)
         if form.is_valid():
             said = form.cleaned_data
             try:
@@ -83,7 +83,7 @@ class AppealAdmin(Operated, ModelAdmin[Appeal]):
                 "against_label": outcome_label(appeal.against.outcome),
                 "obstacle": reviews.obstacle(post),
                 "may_decide": self.has_operate_permission(request),
-                "form": AppealForm(),
+                "form": AppealForm(appeal),
                 "decide_url": reverse("admin:moderation_appeal_decide", args=[quote(appeal.pk)]),
             }
         response: HttpResponse = super().change_view(request, object_id, form_url, context | (extra_context or {}))

@@ -1,15 +1,16 @@
 """What staff fill in to decide."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
+from django.http import QueryDict
 from unfold.widgets import (  # type: ignore[import-untyped]  # unfold ships no types
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
 )
 
 from moderation import reviews
-from moderation.models import Platform
+from moderation.models import Appeal, Platform
 
 MAX_WORDS = 2000
 _CHOOSE = ("", "Choose …")
@@ -35,7 +36,6 @@ class AppealForm(forms.Form):
     decision = forms.ChoiceField(choices=[(name, name) for name in DECISIONS], widget=forms.HiddenInput)
     outcome = forms.ChoiceField(
         label="The right verdict",
-        choices=[_CHOOSE, *reviews.DECISIONS],
         required=False,
         widget=UnfoldAdminSelectWidget,
         help_text="To uphold the appeal.",
@@ -45,6 +45,11 @@ class AppealForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text="The author reads this.",
     )
+
+    def __init__(self, appeal: Appeal, data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        others = [choice for choice in reviews.DECISIONS if choice[0] != appeal.against.outcome]
+        cast(forms.ChoiceField, self.fields["outcome"]).choices = [_CHOOSE, *others]
 
     def clean(self) -> dict[str, Any]:
         """Ask for the right verdict where the other one was wrong."""
