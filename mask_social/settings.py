@@ -248,5 +248,6 @@ UNFOLD: dict[str, Any] = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("mask_social/favicon.svg")}
     ],
     "SHOW_HISTORY": True,
+    "DASHBOARD_CALLBACK": "incentives.admin.dashboard.add_to",
     "SIDEBAR": {"show_search": True, "show_all_applications": True},
 }

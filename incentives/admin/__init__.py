@@ -4,6 +4,6 @@ Money and events are only read here. What is written goes through the services, 
 a whole row would overwrite what posts were promised meanwhile.
 """
 
-from incentives.admin import badge_awards, badges, books, boosts, campaigns, experiments, farming, messages
+from incentives.admin import badge_awards, badges, books, boosts, campaigns, dashboard, experiments, farming, messages
 
-__all__ = ["badge_awards", "badges", "books", "boosts", "campaigns", "experiments", "farming", "messages"]
+__all__ = ["badge_awards", "badges", "books", "boosts", "campaigns", "dashboard", "experiments", "farming", "messages"]
