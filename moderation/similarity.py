@@ -11,7 +11,6 @@ from itertools import combinations
 from operator import or_
 from typing import Any, TypeVar
 
-from django.contrib.postgres.fields import ArrayField
 from django.db.models import BooleanField, F, Func, Index, IntegerField, Model, Q, QuerySet, Value
 
 MAX_DISTANCE = 31
@@ -27,9 +26,9 @@ M = TypeVar("M", bound=Model)
 
 
 class _IsAnyOf(Func):
-    """Compare by one array, which takes a third of the time that Django and PostgreSQL need for so long an IN."""
+    """Compare with an array written as text: hundreds of parameters for an IN take longer than the search."""
 
-    template = "%(expressions)s)"
+    template = "%(expressions)s::integer[])"
     arg_joiner = " = ANY("
     arity = 2
     output_field = BooleanField()
@@ -61,14 +60,15 @@ def indexes(name: str) -> list[Index]:
 def within(rows: QuerySet[M], pdq: bytes) -> QuerySet[M]:
     """Keep the rows whose `pdq` is near, found by their `keys`; annotated with `distance`, the nearest first."""
     shared = (
-        Q(_IsAnyOf(F(f"keys__{place}"), Value(values, ArrayField(IntegerField()))))
+        Q(_IsAnyOf(F(f"keys__{place}"), Value(f"{{{','.join(map(str, values))}}}")))
         for place, values in enumerate(probes_of(pdq))
     )
     differing: Any = Func(
         _Bits(F("pdq")), _Bits(Value(pdq)), function="bit_count", arg_joiner=" # ", output_field=IntegerField()
     )
-    near = rows.filter(reduce(or_, shared)).annotate(distance=differing)
-    return near.filter(distance__lte=MAX_DISTANCE).order_by("distance", "pk")
+    near: Any = rows.filter(reduce(or_, shared)).annotate(distance=differing)
+    nearest: QuerySet[M] = near.filter(distance__lte=MAX_DISTANCE).order_by("distance", "pk")
+    return nearest
 
 
 def _parts(pdq: bytes) -> Iterator[bytes]:
