@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.db.models import F, Q
+from django.utils import timezone
 
 from incentives import events
 from incentives.models import Boost, BoostPolicy, Campaign, Event
@@ -78,6 +79,14 @@ def reconcile(
         live.revoked_at = now
         live.save(update_fields=["revoked_at"])
         events.record(Event.Type.BOOST_ENDED, post, _told(live, post), causation_id=causation_id)
+
+
+def switch(policy: BoostPolicy, *, on: bool) -> bool:
+    """Let boosts count, or not, from the next ranking on; False when it was so already."""
+    changed = BoostPolicy.objects.filter(pk=policy.pk, is_enabled=not on).update(
+        is_enabled=on, updated_at=timezone.now()
+    )
+    return changed == 1
 
 
 def _told(boost: Boost, post: Post) -> Mapping[str, Any]:

@@ -66,6 +66,10 @@ class Diversity(NamedTuple):
     step: float = 1.0
     floor: float = 1.0
 
+    def factor(self, before: int) -> float:
+        """Return what a post counts that has so many of its author before it."""
+        return max(self.floor, self.step**before) if before else 1.0
+
 
 class Ranked(NamedTuple):
     """A candidate in its place; the first has rank 1. `factor` is the product of the named ones."""
@@ -134,7 +138,6 @@ def mask_boost(candidate: Candidate, known: Known | None) -> tuple[float, Reason
 def _spread(authors: Sequence[str | None], scores: Sequence[float], diversity: Diversity) -> list[float]:
     """Return what each score is multiplied by so that no author fills the feed."""
     spread = [1.0] * len(scores)
-    step, floor = diversity
     before: dict[str, int] = {}
     for index in _falling(scores):
         author = authors[index]
@@ -142,7 +145,7 @@ def _spread(authors: Sequence[str | None], scores: Sequence[float], diversity: D
             count = before.get(author, 0)
             before[author] = count + 1
             if count:
-                spread[index] = max(floor, step**count)
+                spread[index] = diversity.factor(count)
     return spread
 
 
@@ -171,10 +174,11 @@ _LOWERED_THOUGH_MASKED = "Shown lower so that one author does not fill the feed,
 @lru_cache(maxsize=256)
 def _lifted(lasts: float, is_lowered: bool) -> str:
     less = ", if less so, as one author should not fill the feed" if is_lowered else ""
-    return f"Shown higher because masks are worn in this post{less}; this fades over {_span(lasts)}."
+    return f"Shown higher because masks are worn in this post{less}; this fades over {span(lasts)}."
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Say how long a time is, as people would."""
     # The policy's shortest is a minute.
     lengths = ((86400, "a day", "days"), (3600, "an hour", "hours"), (60, "a minute", "minutes"))
     length, one, many = next((row for row in lengths if seconds >= row[0] and not seconds % row[0]), lengths[-1])
