@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mask_social.demo import after
 from mask_social.demo.client import ApiError, Client
 from mask_social.demo.feed_service import FeedService
 from mask_social.demo.pictures import DemoPost, folder_posts, own_posts
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _annotate(report, out, console)
     report.print(console)
     console.print(f"Report: {out / 'report.json'}\nAnnotated copies: {out / 'annotated'}", soft_wrap=True)
-    if amiss := report.totals()["amiss"] or report.refused_webhooks:
+    if amiss := report.totals()["amiss"] + report.refused_webhooks:
         console.print(f"[red]{amiss} amiss; the report says what.[/]")
         return 1
     return 0
@@ -85,12 +86,19 @@ def _run(posts: Sequence[DemoPost], skipped: Sequence[Path], out: Path, console:
         began = time.monotonic()
         results = _post_all(client, posts, console)
         _collect_events(client, feed, results)
+        authors = sorted({done.author_id for done in results if done.post_id})
+        ranking = client.rank(candidates) if (candidates := _candidates(results)) else []
+        badge = after.portable(client, results)
+        undone = after.withdraw(client, feed, results)
         return Report(
             photos=results,
             skipped=[str(path) for path in skipped],
-            authors=[client.author(author) for author in sorted({done.author_id for done in results if done.post_id})],
+            authors=[client.author(author) for author in authors],
             campaigns=client.campaigns(),
-            ranking=client.rank(candidates) if (candidates := _candidates(results)) else [],
+            ranking=ranking,
+            badge=badge,
+            undone=undone,
+            proof=after.prove(stack),
             refused_webhooks=feed.refused,
             seconds=time.monotonic() - began,
         )

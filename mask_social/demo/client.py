@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+from joserfc import jwt
+from joserfc.jwk import KeySet
 
 WAIT_SECONDS = 25  # of one long poll; the server allows 30
 
@@ -75,6 +77,29 @@ class Client:
             "ranking"
         ]
         return ranking
+
+    def withdraw(self, post_id: str) -> None:
+        """Take a post back."""
+        response = self._pool.request("DELETE", f"{self._url}/api/v1/posts/{post_id}", headers=self._headers)
+        if response.status >= 300:
+            raise ApiError(response.status, response.json())
+
+    def absolute(self, address: str) -> str:
+        """Return an address of the service's in full."""
+        return f"{self._url}{address}" if address.startswith("/") else address
+
+    def public(self, address: str) -> urllib3.BaseHTTPResponse:
+        """Return what anybody gets at an address, without a key."""
+        response = self._pool.request("GET", self.absolute(address))
+        if response.status != 200:
+            raise ApiError(response.status, response.data.decode(errors="replace")[:200])
+        return response
+
+    def algorithm_of(self, address: str) -> str:
+        """Return the algorithm that signed a credential, once its signature was checked with the public keys."""
+        keys = KeySet.import_key_set(self.public("/.well-known/jwks.json").json())
+        token = jwt.decode(self.public(address).data.decode(), keys)
+        return str(token.header["alg"])
 
     def create_webhook_endpoint(self, url: str) -> dict[str, Any]:
         """Ask to be told of every event at `url`."""

@@ -44,6 +44,26 @@ class PhotoResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Undone:
+    """A post that was withdrawn, and what that took back; `verified` is whether the webhooks of all of it came."""
+
+    file: str
+    causation_id: str
+    types: Sequence[str]
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Portable:
+    """A badge as anybody may check it: the public page, and the algorithm that signed its credential."""
+
+    title: str
+    author_id: str
+    page: str
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All of it."""
 
@@ -52,6 +72,9 @@ class Report:
     authors: Sequence[dict[str, Any]]
     campaigns: Sequence[dict[str, Any]]
     ranking: Sequence[dict[str, Any]]
+    badge: Portable | None
+    undone: Undone | None
+    proof: str
     refused_webhooks: int
     seconds: float
 
@@ -60,7 +83,8 @@ class Report:
         events = [verified for photo in self.photos for verified in photo.events.values()]
         return {
             "photos": len(self.photos),
-            "amiss": sum(photo.is_amiss for photo in self.photos),
+            "amiss": sum(photo.is_amiss for photo in self.photos)
+            + (self.undone is not None and not self.undone.verified),
             "skipped": len(self.skipped),
             "faces": sum(len(photo.faces) for photo in self.photos),
             "verdicts": dict(Counter(photo.verdict or "none" for photo in self.photos)),
@@ -98,6 +122,19 @@ class Report:
             )
         if self.ranking:
             console.print(self._feed_table())
+        if self.badge:
+            console.print(
+                f"[bold]{self.badge.title}[/] of {escape(self.badge.author_id)} is an Open Badge, its "
+                f"{self.badge.algorithm} signature verified: {self.badge.page}",
+                soft_wrap=True,
+            )
+        if self.undone:
+            console.print(
+                f"[bold]{escape(Path(self.undone.file).name)}[/] was withdrawn, and all it gave taken back, by one "
+                f"cause ({self.undone.causation_id}): {', '.join(self.undone.types)}",
+                soft_wrap=True,
+            )
+        console.print(self.proof, soft_wrap=True)
         totals = self.totals()
         console.print(
             f"{totals['photos']} photos, {totals['faces']} faces, {totals['events']} events, "
@@ -140,16 +177,16 @@ class Report:
         table = Table(
             title="The feed, ranked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
         )
-        for name in ("rank", "post", "factor", "score", "why"):
-            table.add_column(name)
+        for name in ("rank", "post", "factor"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("what a viewer is told")
         files = {photo.post_id: Path(photo.file).name for photo in self.photos}
         for row in self.ranking[:LONGEST_TABLE]:
             table.add_row(
                 str(row["rank"]),
                 files.get(row["post_id"], row["post_id"]),
                 f"×{row['factor']:.2f}",
-                f"{row['score']:.2f}",
-                row["reason"],
+                row["why"],
             )
         return table
 
@@ -160,7 +197,8 @@ def _earned(rewards: dict[str, Any]) -> str:
         parts.append(f"×{boost['factor']:g}")
     if match := rewards.get("match"):
         parts.append(_money(match["amount_minor"], match["currency"]))
-    return ", ".join(parts) or "–"
+    reason = rewards.get("donation", {}).get("reason", "")
+    return ", ".join(parts) or {"near_duplicate": "a repeat"}.get(reason, "–")
 
 
 def _money(minor: int, currency: str) -> str:

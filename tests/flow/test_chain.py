@@ -125,10 +125,11 @@ def test_a_photo_that_kills_its_worker_fails_and_blocks_nobody(scene: Scene, aut
 
 def test_two_hundred_posts_at_once_cannot_overdraw_a_budget_for_fifty(scene: Scene, author: str) -> None:
     campaign = scene.shell(
-        "from incentives.models import Campaign\n"
-        "Campaign.objects.update(status='paused')\n"
-        "c = Campaign.objects.create(name='Fifty', sponsor='S', cause='Masks', currency='EUR', status='active',"
+        "from django.utils import timezone; from incentives import campaigns; from incentives.models import *\n"
+        "[campaigns.pause(c) for c in Campaign.objects.filter(status='active')]\n"
+        "c = Campaign(name='Fifty', sponsor=Sponsor.objects.create(name='S'), cause='Masks', currency='EUR',"
         " budget_minor=50 * 70, amount_minor=70)\n"
+        "campaigns.create_campaign(c, None, timezone.now()); campaigns.activate(c, timezone.now())\n"
         "import json; print(json.dumps(c.id))"
     )
     try:
@@ -145,7 +146,7 @@ def test_two_hundred_posts_at_once_cannot_overdraw_a_budget_for_fifty(scene: Sce
     finally:
         scene.shell(
             "from incentives.models import Campaign\n"
-            f"Campaign.objects.exclude(pk={campaign!r}).update(status='active')\n"
+            "Campaign.objects.filter(status='paused').update(status='active')\n"
             f"print(Campaign.objects.filter(pk={campaign!r}).update(status='ended'))"
         )
 
@@ -154,3 +155,36 @@ def test_two_hundred_posts_at_once_cannot_overdraw_a_budget_for_fifty(scene: Sce
     assert len(matched) == 50
     [row] = [row for row in scene.client.campaigns() if row["id"] == campaign]
     assert (row["committed_minor"], row["left_minor"]) == (50 * 70, 0)
+
+
+def test_a_repeat_by_somebody_else_earns_nothing_and_is_told_why(scene: Scene, author: str) -> None:
+    scene.judge_duplicates(True)
+    try:
+        posts = []
+        for name, photo in (("first", "gps.jpg"), ("second", "gps.jpg"), ("third", "crowd.jpg")):
+            post = scene.client.create_post(PHOTOS / photo, author_id=f"{author}-{name}", caption="")
+            posts.append(scene.finished_post(post["id"]))
+    finally:
+        scene.judge_duplicates(False)
+
+    assert [post["rewards"]["donation"]["reason"] for post in posts] == ["matched", "near_duplicate", "matched"]
+    assert [bool(post["rewards"]["boost"]) for post in posts] == [True, False, True]
+    assert [event["type"] for event in events_of(scene, posts[1]["id"])] == ["post.analyzed", "donation.declined"]
+
+
+def test_withdrawing_takes_everything_back_in_one_cause(scene: Scene, author: str) -> None:
+    post = scene.client.create_post(MASKED, author_id=author, caption="")
+    scene.finished_post(post["id"])
+
+    scene.client.withdraw(post["id"])
+
+    def taken_back() -> list[dict[str, Any]]:
+        events = events_of(scene, post["id"])
+        return [event for event in events if event["causation_id"] == events[-1]["causation_id"]]
+
+    eventually(lambda: taken_back()[-1]["type"] == "boost.ended")
+    types = [event["type"] for event in taken_back()]
+    assert types == ["post.withdrawn", "badge.revoked", "donation.voided", "boost.ended"]
+    standing = scene.client.author(author)
+    assert (standing["masked_posts"], standing["badges"], standing["matched"]) == (0, [], [])
+    scene.manage("prove_ledgers")
