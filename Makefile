@@ -63,7 +63,7 @@ stop: ## end the databases of this checkout, whoever holds them
 
 clean: ## remove .venv, var with all data, and caches
 	@test ! -x $(PY) || $(PY) -m mask_social.embedded remove || true
-	rm -rf .venv var build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv var build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # The first Python that runs (a shim of pyenv may not) and can make a virtual environment.
 .venv/pyvenv.cfg:
