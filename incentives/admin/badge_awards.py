@@ -24,7 +24,7 @@ from incentives.admin.badge_parts import STYLES, award_panel, badge_name
 from incentives.badges import staff
 from incentives.badges.staff import StepError
 from incentives.models import BadgeAward, BadgeRule
-from moderation.admin_parts import ModelAdmin, Operated, label, link_to, member
+from moderation.admin_parts import ModelAdmin, Operated, label, link_to, member, moment
 from moderation.models import Author, Platform
 
 
@@ -97,7 +97,7 @@ class GrantForm(ReasonForm):
 
 @admin.register(BadgeAward)
 class BadgeAwardAdmin(Operated, ModelAdmin[BadgeAward]):
-    list_display = ("badge", "author", "platform", "status_shown", "decided_by", "awarded_at", "expires_at", "post")
+    list_display = ("badge", "author", "platform", "status_shown", "decided_by", "awarded", "expires", "post")
     list_filter = ("status", "rule", "by_staff", "author__platform")
     list_select_related = ("rule", "author__platform", "verdict")
     search_fields = ("author__external_id__startswith", "=public_id", "=verdict__post__id")
@@ -162,7 +162,7 @@ class BadgeAwardAdmin(Operated, ModelAdmin[BadgeAward]):
             "artwork": artwork.render(award.rule),
             "asked": step.asked,
             "form": form,
-            "submit": step.title,
+            "verb": step.title,
             "variant": step.variant,
             "back": page,
         }
@@ -186,7 +186,7 @@ class BadgeAwardAdmin(Operated, ModelAdmin[BadgeAward]):
             "title": "Award a badge by hand",
             "asked": "The author keeps it whatever they post, until it runs out or somebody takes it back.",
             "form": form,
-            "submit": "Award",
+            "verb": "Award",
             "variant": "primary",
             "back": reverse("admin:incentives_badgeaward_changelist"),
         }
@@ -221,6 +221,16 @@ class BadgeAwardAdmin(Operated, ModelAdmin[BadgeAward]):
     def decided_by(self, award: BadgeAward) -> str:
         """Say whether posts decide about it or staff did."""
         return "staff" if award.by_staff else "posts"
+
+    @admin.display(description="awarded", ordering="awarded_at")
+    def awarded(self, award: BadgeAward) -> SafeString:
+        """Return when it was given, the last time."""
+        return moment(award.awarded_at)
+
+    @admin.display(description="valid until", ordering="expires_at")
+    def expires(self, award: BadgeAward) -> SafeString:
+        """Return when it runs out."""
+        return moment(award.expires_at)
 
     @admin.display(description="post")
     def post(self, award: BadgeAward) -> SafeString:

@@ -5,14 +5,19 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action  # type: ignore[import-untyped]  # unfold ships no types
+from unfold.widgets import (  # type: ignore[import-untyped]  # as above
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from incentives import artwork
 from incentives.admin import badge_parts
@@ -33,6 +38,14 @@ _REFRESH_SECONDS = 2
 
 class BadgeRuleForm(forms.ModelForm[BadgeRule]):
     """A rule as staff may change it; asked for a preview, it is never taken for valid, so that nothing is saved."""
+
+    class Meta:
+        model = BadgeRule
+        fields = "__all__"  # noqa: DJ007 - the fieldsets of the admin choose
+        widgets = {
+            "description": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+            "regions": UnfoldAdminTextInputWidget(attrs={"placeholder": "DE, AT, US-CA"}),
+        }
 
     def clean_regions(self) -> list[str]:
         """Refuse what is no region."""
@@ -77,8 +90,8 @@ class BadgeRuleAdmin(ModelAdmin[BadgeRule]):
     actions_submit_line = ("save_and_measure", "preview")
     fieldsets = (
         (None, {"fields": ("title", "code", "description", "is_active")}),
-        ("What it asks for", {"fields": (("kind", "threshold", "grace_days"), "regions", ("starts_at", "ends_at"))}),
-        ("How it looks and how long it is valid", {"fields": (("series", "level", "symbol"), "valid_days")}),
+        ("What it asks for", {"fields": ("kind", ("threshold", "grace_days"), "regions", "starts_at", "ends_at")}),
+        ("How it looks and how long it is valid", {"fields": (("series", "level"), ("symbol", "valid_days"))}),
     )
 
     class Media:
@@ -193,17 +206,33 @@ class BadgeBackfillAdmin(Operated, ModelAdmin[BadgeBackfill]):
     list_select_related = ("rule", "requested_by")
     fields = list_display
     readonly_fields = fields
+    change_form_outer_after_template = "incentives/badge_job_buttons.html"
     actions = ("cancel_selected",)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the button that cancels."""
+        view = self.admin_site.admin_view(self.cancel_view)
+        return [path("<int:job_id>/cancel/", view, name="incentives_badgebackfill_cancel"), *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show a job; as long as it is under way the page loads itself again."""
-        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        """Show a job; as long as it is under way the page loads itself again, and offers to cancel it."""
         pending = BadgeBackfill.objects.filter(status=BadgeBackfill.Status.PENDING)
-        if object_id.isdecimal() and pending.filter(pk=object_id).exists():
+        is_pending = object_id.isdecimal() and pending.filter(pk=object_id).exists()
+        context = (extra_context or {}) | {"may_cancel": is_pending and self.has_operate_permission(request)}
+        response: HttpResponse = super().change_view(request, object_id, form_url, context)
+        if is_pending:
             response["Refresh"] = str(_REFRESH_SECONDS)
         return response
+
+    def cancel_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        """Stop one job."""
+        if not self.has_operate_permission(request) or request.method != "POST":
+            raise PermissionDenied
+        if backfill.cancel(job_id):
+            self.message_user(request, "Cancelled. What was given and taken back until now stays.")
+        return HttpResponseRedirect(reverse("admin:incentives_badgebackfill_change", args=[job_id]))
 
     @admin.action(description="Cancel the selected jobs", permissions=["operate"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[BadgeBackfill]) -> None:

@@ -366,11 +366,20 @@ def test_a_job_shows_how_far_it_is_and_refreshes_until_it_is_over(
     assert 'aria-valuenow="1"' in answer.content.decode() and "width: 25.0%" in answer.content.decode()
     assert "1 of 4" in staff.get(page_of(rule)).content.decode()
 
-    staff.post(JOBS, {"action": "cancel_selected", "_selected_action": [job.pk]})
+    assert staff.get(f"{JOBS}{job.pk}/cancel/").status_code == 403, "following a link cancels nothing"
+    assert looker("view_badgebackfill").post(f"{JOBS}{job.pk}/cancel/").status_code == 403
+    assert b"Cancelled." in staff.post(f"{JOBS}{job.pk}/cancel/", follow=True).content
 
     job.refresh_from_db()
     assert job.status == "cancelled"
     assert "Refresh" not in staff.get(page_of(job))
+
+
+def test_jobs_are_cancelled_from_their_list(staff: Client, rule: BadgeRule, admin_user: User) -> None:
+    job = backfill.start(rule, admin_user)
+    staff.post(JOBS, {"action": "cancel_selected", "_selected_action": [job.pk]})
+    job.refresh_from_db()
+    assert job.status == "cancelled"
 
 
 def test_pages_that_do_not_exist_say_so(staff: Client, award: BadgeAward) -> None:
