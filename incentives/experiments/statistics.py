@@ -50,10 +50,10 @@ class Pair:
     cost: Sample
     products: int
 
-    def residual_variance(self, price: float) -> float:
-        """Return the variance among authors of the cost less `price` for each unit gained."""
-        shared = _covariance(self.gain.n, self.gain.total, self.cost.total, self.products)
-        return max(0.0, self.cost.variance - 2 * price * shared + price**2 * self.gain.variance)
+    @property
+    def covariance(self) -> float:
+        """How gain and cost vary together among authors, over n - 1."""
+        return _covariance(self.gain.n, self.gain.total, self.cost.total, self.products)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +109,30 @@ def relative(treatment: Sample, holdout: Sample) -> Interval | None:
 
 
 def price(treatment: Pair, holdout: Pair) -> Interval | None:
-    """Return what one more unit gained costs: the difference in cost over the difference in gain, by the delta method.
+    """Return what one more unit gained costs: the difference in cost over the difference in gain, after Fieller.
 
-    Of use only where the gain differs for sure: ask `contrast` first.
+    None where the gain may be zero: then no price can be ruled out, however high. Just past that, the delta method
+    would put the upper end too low (Polsky et al., 1997).
     """
-    gained = treatment.gain.mean - holdout.gain.mean
-    if gained == 0:
+    gain = contrast(treatment.gain, holdout.gain)
+    if gain is None or gain.holds(0):
         return None
-    value = (treatment.cost.mean - holdout.cost.mean) / gained
-    variances = [arm.residual_variance(value) / gained**2 for arm in (treatment, holdout)]
-    if not any(variances):
-        return Interval(value, value, value)  # every unit costs the same
-    return _interval(value, treatment.gain.n, variances[0], holdout.gain.n, variances[1])
+    cost = treatment.cost.mean - holdout.cost.mean
+    gain_error, cost_error, shared = (
+        treatment_value / treatment.gain.n + holdout_value / holdout.gain.n
+        for treatment_value, holdout_value in (
+            (treatment.gain.variance, holdout.gain.variance),
+            (treatment.cost.variance, holdout.cost.variance),
+            (treatment.covariance, holdout.covariance),
+        )
+    )
+    # The prices p at which cost - p * gain may be zero lie between the roots of a p² - 2 b p + c.
+    t_squared = (gain.high - gain.value) ** 2 / gain_error
+    a = gain.value**2 - t_squared * gain_error
+    b = gain.value * cost - t_squared * shared
+    c = cost**2 - t_squared * cost_error
+    root = math.sqrt(max(0.0, b**2 - a * c))  # 0 where every unit costs the same; rounding may pass it
+    return Interval(cost / gain.value, (b - root) / a, (b + root) / a)
 
 
 def sample_ratio(treatment: int, holdout: int, holdout_share: float) -> SampleRatio:

@@ -126,6 +126,20 @@ def test_the_absolute_lift_is_the_difference_of_what_authors_would_do() -> None:
     assert people.posts.mean() == pytest.approx(WORLD.posts_per_author, rel=0.03)
 
 
+def test_the_interval_of_a_price_holds_the_true_one_as_often_as_it_says() -> None:
+    world, held = replace(WORLD, authors=1_500, lift=1.0), []
+    for run in range(RUNS):
+        people = simulation.meet(world, run)
+        rng = np.random.default_rng(RUNS + run)
+        held_out = rng.random(world.authors) < world.holdout_percent / 100
+        masked = simulation.live(people, held_out)[1]
+        paid = 50 * rng.binomial(masked, 0.7)  # some are over a cap: 35 for each in the long run
+        found = statistics.price(*(pair_of(masked[arm], paid[arm]) for arm in (~held_out, held_out)))
+        held.append(found is not None and found.holds(35))
+
+    assert np.mean(held) == pytest.approx(0.95, abs=TOLERANCE)
+
+
 # Controls: the checks above and the sample ratio notice what is broken.
 
 
@@ -223,17 +237,18 @@ def test_a_harm_that_is_shown_but_tolerated_is_no_worse() -> None:
     assert found.judgement is Judgement.NO_WORSE
 
 
+def pair_of(masked: Counts, paid: Counts) -> Pair:
+    return Pair(simulation.sample(masked), simulation.sample(paid), int((masked * paid).sum()))
+
+
 def tally(masked: Sequence[int]) -> Tally:
     rest = sample([1, 2] * (len(masked) // 2) + [1] * (len(masked) % 2))
     return Tally(posts=rest, masked=sample(masked), appeals=rest, reviews=rest)
 
 
 def money(treatment: Sequence[int], holdout: Sequence[int], cents: int) -> Money:
-    def pair(masked: Sequence[int]) -> Pair:
-        paid = [cents * count for count in masked]
-        return Pair(sample(masked), sample(paid), sum(a * b for a, b in zip(masked, paid, strict=True)))
-
-    return Money("EUR", pair(treatment), pair(holdout))
+    arms = (np.array(masked) for masked in (treatment, holdout))
+    return Money("EUR", *(pair_of(masked, cents * masked) for masked in arms))
 
 
 MORE, LESS = [2, 4] * 100, [1, 3] * 100
@@ -247,8 +262,7 @@ def test_where_each_masked_post_costs_the_same_an_additional_one_costs_that_for_
 
 
 def test_where_money_varies_so_does_what_an_additional_post_costs() -> None:
-    paid = [0, 100, 200, 300] * 50
-    treatment = Pair(sample(MORE), sample(paid), sum(a * b for a, b in zip(MORE, paid, strict=True)))
+    treatment = pair_of(np.array(MORE), np.array([0, 100, 200, 300] * 50))
     tallies = Tallies(tally(MORE), tally(LESS), [Money("EUR", treatment, money(MORE, LESS, 50).holdout)])
     [cost] = judge(tallies, 0.5).costs
     assert cost.price is not None
