@@ -23,7 +23,7 @@ from incentives import selectors
 from incentives.dashboard import given, seen, tiles
 from incentives.dashboard.charts import Chart
 from incentives.dashboard.given import BadgeCard, BoostsNow, Burn, Lift
-from incentives.dashboard.seen import FEWEST_FOR_A_RATE, PERIODS, HeatMap, Period, Stage, read_period
+from incentives.dashboard.seen import FEWEST_FOR_A_RATE, PERIODS, HeatMap, Period, RegionRow, Stage, read_period
 from incentives.dashboard.tiles import TileMap
 from incentives.models import BadgeAward, Boost, Campaign, Flag
 from incentives.money import format_money
@@ -55,6 +55,7 @@ class Dashboard:
     stages: Sequence[Stage]
     heat_map: HeatMap | None
     map: TileMap | None
+    regions: Sequence[RegionRow]
     badges: Sequence[BadgeCard]
     burns: Sequence[Burn]
     boosts: BoostsNow | None
@@ -100,6 +101,7 @@ def read(user: User | AnonymousUser, query: Mapping[str, str], now: datetime) ->
         stages=seen.stages(figures) if figures else [],
         heat_map=seen.heat_map(period, figures) if figures else None,
         map=tiles.tile_map(figures) if figures else None,
+        regions=seen.regions(figures) if figures else [],
         badges=badges,
         burns=given.burns(campaigns, period.last),
         boosts=boosts,

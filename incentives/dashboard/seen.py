@@ -137,7 +137,8 @@ class Stage:
     name: str
     count: int
     of_all: float
-    of_last: float
+    #: Of the step before; None where it does not come out of one.
+    of_last: float | None
 
     @property
     def count_shown(self) -> str:
@@ -152,28 +153,24 @@ class Stage:
     @property
     def shares(self) -> str:
         """Both shares in words."""
-        return f"{self.of_all:.0%} of all, {self.of_last:.0%} of the step before"
+        return f"{self.of_all:.0%} of all" + (
+            "" if self.of_last is None else f", {self.of_last:.0%} of the step before"
+        )
 
 
 def stages(figures: Figures) -> list[Stage]:
     """Return the funnel of the whole period."""
-    names = (
-        *(("posts", "posts"), ("with a face", "with_face"), ("masked", "masked")),
-        *(("counted", "counted"), ("boosted", "boosts"), ("matched with money", "matches")),
-    )
-    counts = [figures.total[column] for _, column in names]
-    return [
-        Stage(name, count, count / counts[0] if counts[0] else 0.0, count / last if last else 0.0)
-        for (name, _), count, last in zip(names, counts, [counts[0], *counts], strict=False)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The rate of a region in a span of days."""
-
-    rate: Rate
-    span: str
+    one_of_another = (("posts", "posts"), ("with a face", "with_face"), ("masked", "masked"), ("counted", "counted"))
+    # What a post that counts is given; both may be given, and a post that was paid for may be withdrawn.
+    side_by_side = (("boosted", "boosts"), ("matched with money", "matches"))
+    found: list[Stage] = []
+    last, posts = 0, figures.total["posts"]
+    for name, column in (*one_of_another, *side_by_side):
+        count = figures.total[column]
+        of_last = count / last if last and (name, column) in one_of_another else None
+        found.append(Stage(name, count, count / posts if posts else 0.0, of_last))
+        last = count
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +179,36 @@ class HeatRow:
 
     region: str
     total: Rate
-    cells: Sequence[Cell]
+    cells: Sequence[Rate]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRow:
+    """A region, how much it posts, and its rate."""
+
+    region: str
+    posts: str
+    rate: Rate
+
+    @property
+    def width(self) -> str:
+        """The share for a bar."""
+        return f"{100 * (self.rate.share or 0):.1f}"
+
+
+def regions(figures: Figures) -> list[RegionRow]:
+    """Return every region, the highest share first and those with too few posts last."""
+    rows = [
+        RegionRow(region or "unknown", f"{sums['posts']:,}", rate(sums)) for region, sums in figures.by_region.items()
+    ]
+    return sorted(rows, key=lambda row: (-1 if row.rate.share is None else row.rate.share, row.rate.sure), reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """Rates by region and time."""
+    """Rates by region and time; a span is named by the day and month of its beginning."""
 
-    spans: Sequence[str]
+    spans: Sequence[tuple[str, str]]
     rows: Sequence[HeatRow]
 
 
@@ -197,12 +216,10 @@ def heat_map(period: Period, figures: Figures) -> HeatMap:
     """Return the mask rates of each region by day; of 90 days, by week."""
     length = 7 if period.days > PERIODS[1] else 1
     groups = [period.dates[start : start + length] for start in range(0, period.days, length)]
-    names = [f"{days[0]:%d %b}" for days in groups]
 
     def row(region: str) -> HeatRow:
         sums = [sum((figures.by_place.get((region, day), Counter()) for day in days), Counter()) for days in groups]
-        cells = [Cell(rate(numbers), name) for numbers, name in zip(sums, names, strict=True)]
-        return HeatRow(region or "unknown", rate(figures.by_region[region]), cells)
+        return HeatRow(region or "unknown", rate(figures.by_region[region]), [rate(numbers) for numbers in sums])
 
     busiest = sorted(figures.by_region, key=lambda region: (-figures.by_region[region]["sure"], region))
-    return HeatMap(names, [row(region) for region in busiest])
+    return HeatMap([(str(days[0].day), f"{days[0]:%b}") for days in groups], [row(region) for region in busiest])

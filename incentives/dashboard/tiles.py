@@ -8,19 +8,19 @@ from incentives.dashboard.seen import Figures, Rate, rate
 
 # Read as a map: one row of squares after the other; two dots are water.
 _GRID = """
-.. .. .. CA .. .. .. .. .. IS .. .. NO SE FI .. RU .. .. .. .. ..
-.. .. .. US .. .. .. .. IE GB .. DK EE LV LT BY .. .. .. .. .. ..
-.. .. .. MX .. CU .. .. .. NL BE DE PL CZ SK UA KZ MN .. .. .. ..
-.. .. .. GT BZ JM DO .. PT FR LU CH AT HU RO MD UZ KG CN KR JP ..
-.. .. .. SV HN HT PR .. .. ES IT SI HR RS BG GE AZ AF NP TW .. ..
-.. .. .. .. NI CR .. .. .. MA TN GR AL TR AM IR PK BT HK .. .. ..
-.. .. .. .. .. PA .. .. DZ LY EG IL LB SY IQ IN BD MM LA VN PH ..
-.. .. .. .. CO VE GY SN ML NE TD SD JO SA KW LK .. TH KH .. .. ..
-.. .. .. .. EC BR SR GH CI NG CM ET SO YE AE OM .. MY SG .. .. ..
-.. .. .. .. PE BO .. .. .. CG CD UG KE .. QA .. .. ID .. PG .. ..
-.. .. .. .. CL PY .. .. .. AO ZM TZ MW .. .. .. .. .. AU .. FJ ..
-.. .. .. .. AR UY .. .. .. NA BW ZW MZ MG .. .. .. .. .. .. NZ ..
-.. .. .. .. .. .. .. .. .. .. ZA .. .. .. .. .. .. .. .. .. .. ..
+CA .. .. .. .. .. IS .. .. NO SE FI .. RU .. .. .. .. ..
+US .. .. .. .. IE GB .. DK EE LV LT BY .. .. .. .. .. ..
+MX .. CU .. .. .. NL BE DE PL CZ SK UA KZ MN .. .. .. ..
+GT BZ JM DO .. PT FR LU CH AT HU RO MD UZ KG CN KR JP ..
+SV HN HT PR .. .. ES IT SI HR RS BG GE AZ AF NP TW .. ..
+.. NI CR .. .. .. MA TN GR AL TR AM IR PK BT HK .. .. ..
+.. .. PA .. .. DZ LY EG IL LB SY IQ IN BD MM LA VN PH ..
+.. CO VE GY SN ML NE TD SD JO SA KW LK .. TH KH .. .. ..
+.. EC BR SR GH CI NG CM ET SO YE AE OM .. MY SG .. .. ..
+.. PE BO .. .. .. CG CD UG KE .. QA .. .. ID .. PG .. ..
+.. CL PY .. .. .. AO ZM TZ MW .. .. .. .. .. AU .. FJ ..
+.. AR UY .. .. .. NA BW ZW MZ MG .. .. .. .. .. .. NZ ..
+.. .. .. .. .. .. .. ZA .. .. .. .. .. .. .. .. .. .. ..
 """
 _PLACES = {
     code: (column, row)

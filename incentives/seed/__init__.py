@@ -17,6 +17,7 @@ from django.db import connection, transaction
 
 from incentives import figures
 from incentives.boosts import policy_for
+from incentives.experiments import upkeep
 from incentives.farming import rules_for
 from incentives.models import BadgeRule, Campaign, Experiment, Sponsor, Tier
 from incentives.seed import money, prizes, scene, statements
@@ -204,6 +205,7 @@ class _Writer:
             for step, statement in statements.TRIAL:
                 self.progress(step)
                 self._run(statement.replace("{held}", held), times)
+            upkeep.add_up(experiment, self.now)
 
     def _run(self, statement: str, values: dict[str, Any] | None = None) -> None:
         with connection.cursor() as cursor:

@@ -13,7 +13,7 @@ CREATE FUNCTION pg_temp.u(n bigint, k int) RETURNS float8 LANGUAGE sql IMMUTABLE
 CREATE FUNCTION pg_temp.time_part(ms bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT {_TIME} $$;
 CREATE FUNCTION pg_temp.chance_part(n bigint, k int) RETURNS text LANGUAGE sql IMMUTABLE AS
     $$ SELECT lpad(to_hex(hashint8extended(n, %(seed)s * 1000 + k)), 16, '0') $$;
-"""  # noqa: S608 - of constants
+"""
 
 TABLES = """
 CREATE TEMP TABLE seed_author (

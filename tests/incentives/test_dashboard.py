@@ -106,7 +106,7 @@ def test_ninety_days_are_shown_by_week() -> None:
     by_week, by_day = (seen.heat_map(asked, seen.read_figures(asked)) for asked in (period(90), period(7)))
 
     assert (len(by_week.spans), len(by_day.spans)) == (13, 7)
-    assert by_day.rows[0].cells[-1].rate == by_week.rows[0].cells[-1].rate == seen.Rate(30, 30)
+    assert by_day.rows[0].cells[-1] == by_week.rows[0].cells[-1] == seen.Rate(30, 30)
 
 
 def test_a_campaign_burns_down_to_what_is_left_and_its_end_is_foretold(seeded: None) -> None:

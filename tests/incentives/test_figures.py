@@ -86,8 +86,8 @@ def one_thing(draw: random.Random, authors: list[Author], staff: User) -> None:
         case "apply":
             apply_all()
         case _:
-            outcome = draw.choice((None, "masked", "masked", "masked", "unmasked", "uncertain"))
-            new_post(draw.choice(authors), outcome, days_ago=draw.randrange(4), region=draw.choice(("DE", "FR", "")))
+            first = draw.choice((None, "masked", "masked", "masked", "unmasked", "uncertain"))
+            new_post(draw.choice(authors), first, days_ago=draw.randrange(4), region=draw.choice(("DE", "FR", "")))
 
 
 @pytest.mark.django_db

@@ -1,0 +1,81 @@
+"""The pages of the admin, opened one after the other as staff would: lists, their filters, a search, rows and forms."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import ModelAdmin
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+#: Of each filter so many choices are tried.
+CHOICES_TRIED = 3
+SEARCHED = "user-0001"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A page that was opened: its best time, and the queries that it took."""
+
+    address: str
+    ms: float
+    queries: int
+    status: int
+
+
+def measure(*, only: str = "", rounds: int = 2) -> Iterator[Opened]:
+    """Open every page as a superuser who is forgotten afterwards."""
+    with transaction.atomic():
+        client = Client(SERVER_NAME="localhost", HTTP_X_FORWARDED_PROTO="https")
+        client.force_login(User.objects.create_superuser("measures-pages"))
+        for address in _addresses(client):
+            if only in address:
+                yield _open(client, address, rounds)
+        transaction.set_rollback(True)
+
+
+def _addresses(client: Client) -> Iterator[str]:
+    index = reverse("admin:index")
+    yield from (f"{index}?days={days}" for days in (7, 30, 90))
+    yield f"{index}?days=90&platform=seeded"
+    for model, page in sorted(admin.site._registry.items(), key=lambda item: item[0]._meta.label):
+        yield from _of_model(client, model, page)
+
+
+def _of_model(client: Client, model: Any, page: ModelAdmin[Any]) -> Iterator[str]:
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+    changelist = reverse(f"{name}_changelist")
+    yield changelist
+    response: Any = client.get(changelist)
+    found = getattr(response, "context_data", None) or {}
+    if "cl" not in found:
+        return
+    rows = found["cl"]
+    yield f"{changelist}?p=2"
+    if page.search_fields:
+        yield f"{changelist}?q={SEARCHED}"
+    for spec in rows.filter_specs:
+        choices = [choice for choice in spec.choices(rows) if "query_string" in choice and not choice["selected"]]
+        yield from (changelist + choice["query_string"] for choice in choices[:CHOICES_TRIED])
+    if response.wsgi_request.user.is_superuser and page.has_add_permission(response.wsgi_request):
+        yield reverse(f"{name}_add")
+    for row in list(rows.result_list)[:1]:
+        yield reverse(f"{name}_change", args=[quote(row.pk)])
+        yield reverse(f"{name}_history", args=[quote(row.pk)])
+
+
+def _open(client: Client, address: str, rounds: int) -> Opened:
+    best, queries, status = float("inf"), 0, 0
+    for _ in range(rounds):
+        with CaptureQueriesContext(connection) as captured:
+            begun = time.perf_counter()
+            response = client.get(address)
+            best = min(best, 1000 * (time.perf_counter() - begun))
+        queries, status = len(captured), response.status_code
+    return Opened(address, best, queries, status)
