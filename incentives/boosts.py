@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -79,6 +80,25 @@ def reconcile(
         live.revoked_at = now
         live.save(update_fields=["revoked_at"])
         events.record(Event.Type.BOOST_ENDED, post, _told(live, post), causation_id=causation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedOff:
+    """Whose boosts do not count at this moment; None among the platforms: nobody's do."""
+
+    platforms: frozenset[str | None]
+
+    def holds_for(self, boost: Boost) -> bool:
+        """Say whether a boost does not count."""
+        if boost.campaign is not None and not boost.campaign.boosts_enabled:
+            return True
+        return None in self.platforms or boost.post.platform_id in self.platforms
+
+
+def switched_off() -> SwitchedOff:
+    """Return which switches are off."""
+    off = BoostPolicy.objects.filter(is_enabled=False).values_list("platform", flat=True)
+    return SwitchedOff(frozenset(off))
 
 
 def switch(policy: BoostPolicy, *, on: bool) -> bool:

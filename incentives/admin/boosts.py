@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -18,6 +18,7 @@ from incentives import boosts
 from incentives.admin import boost_parts
 from incentives.models import Boost, BoostPolicy
 from moderation.admin_parts import ModelAdmin, ReadOnly, label, link_to, moment
+from moderation.models import Author
 
 # The button, as unfold names it.
 _PREVIEW = "incentives_boostpolicy_preview"
@@ -53,40 +54,57 @@ class StateFilter(admin.SimpleListFilter):
 @admin.register(Boost)
 class BoostAdmin(ReadOnly, ModelAdmin[Boost]):
     list_display = ("post_link", "author", "factor_now", "given", "remaining", "campaign", "begun")
+    list_display_links = ("factor_now",)
     list_filter = (StateFilter, "post__platform", "campaign")
     list_select_related = ("post__author", "campaign")
     list_before_template = "incentives/boost_switch_state.html"
     change_form_before_template = "incentives/boost_panel.html"
-    search_fields = ("post__id__exact", "post__author__external_id__exact")
-    search_help_text = "the whole id of a post, or your author's"
+    search_fields = ("post",)  # how, says get_search_results
+    search_help_text = "the whole id of a post or of an author"
     fields = ("post_link", "author", "campaign", "factor_now", "given", "begun", "ends", "taken_back")
     readonly_fields = fields
     show_full_result_count = False
-    # The one that ends last first: an index has them so.
-    ordering = (F("ends_at").desc(),)
+    # The youngest first: as ids sort by time, an index has them so.
+    ordering = ("-pk",)
 
     class Media:
         css = boost_parts.STYLES
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Boost]:
-        """Find along whether a switch keeps a boost from counting."""
-        terms = Q(platform=None) | Q(platform=OuterRef("post__platform"))
-        switched_off = Exists(BoostPolicy.objects.filter(terms, is_enabled=False))
-        return super().get_queryset(request).annotate(switched_off=switched_off)
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Boost], search_term: str
+    ) -> tuple[QuerySet[Boost], bool]:
+        """Look for a whole id, which an index can find."""
+        term = search_term.strip().replace("\0", "")
+        if not term:
+            return queryset, False
+        if queryset.filter(post=term).exists():
+            return queryset.filter(post=term), False
+        authors = list(Author.objects.filter(external_id=term).values_list("pk", flat=True))
+        return queryset.filter(post__author__in=authors), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Say above the list whether boosts count at all."""
-        switches = BoostPolicy.objects.select_related("platform").order_by(F("platform").asc(nulls_first=True))
-        return super().changelist_view(request, {**(extra_context or {}), "policies": switches})
+        policies = BoostPolicy.objects.select_related("platform").order_by(F("platform").asc(nulls_first=True))
+        return super().changelist_view(request, {**(extra_context or {}), "policies": policies})
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Find the switches that are off for all boosts of the page, in one query."""
+        page = super().get_changelist_instance(request)
+        page.result_list = list(page.result_list)
+        off = boosts.switched_off()
+        for boost in page.result_list:
+            boost.is_switched_off = off.holds_for(boost)
+        return page
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Draw how it fades."""
         boost = context.get("original")
         if boost is not None:
+            boost.is_switched_off = boosts.switched_off().holds_for(boost)
             context["curve"] = boost_parts.curve_of(boost, timezone.now())
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.display(description="post", ordering="post")
+    @admin.display(description="post")
     def post_link(self, boost: Boost) -> SafeString:
         """Lead to the post."""
         return link_to("moderation_post", boost.post_id, boost.post_id)
@@ -99,12 +117,12 @@ class BoostAdmin(ReadOnly, ModelAdmin[Boost]):
     @admin.display(description="factor now")
     def factor_now(self, boost: Any) -> SafeString:
         """Return what is left of the factor; a switch leaves nothing."""
-        if boost.switched_off or (boost.campaign and not boost.campaign.boosts_enabled):
+        if boost.is_switched_off:
             return label("paused", "×1, switched off")
         now = boosts.factor_at(boost, timezone.now())
         return label("active" if now > 1 else "over", f"×{now:.3f}")
 
-    @admin.display(description="given", ordering="factor")
+    @admin.display(description="given")
     def given(self, boost: Boost) -> str:
         """Return the factor it began with."""
         return f"×{boost.factor:g}"
@@ -114,7 +132,7 @@ class BoostAdmin(ReadOnly, ModelAdmin[Boost]):
         """Say how long it still runs."""
         return "taken back" if boost.revoked_at else boost_parts.remaining(boost, timezone.now())
 
-    @admin.display(description="begun", ordering="starts_at")
+    @admin.display(description="begun")
     def begun(self, boost: Boost) -> SafeString:
         """Return when it began."""
         return moment(boost.starts_at)
@@ -171,7 +189,7 @@ class BoostPolicyAdmin(ModelAdmin[BoostPolicy]):
     list_display = ("whose", "state", "factor", "fades", "cap", "author_diversity", "diversity_floor", "updated_at")
     list_select_related = ("platform",)
     change_form_outer_before_template = "incentives/boost_panel.html"
-    actions_detail = ("switch_off", "switch_on")
+    actions_detail = ("switch",)
     actions_submit_line = ("preview",)
     fieldsets = (
         (None, {"fields": ("platform", "state")}),
@@ -225,15 +243,12 @@ class BoostPolicyAdmin(ModelAdmin[BoostPolicy]):
     def preview(self, request: HttpRequest, obj: BoostPolicy) -> None:
         """Do nothing: a form that is previewed is not saved, and the page shows the rest."""
 
-    @action(description="Switch off", icon="power_settings_new", url_path="to-off", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold
-    def switch_off(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @action(description="Switch off or on", icon="power_settings_new", url_path="to-switch", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold
+    def switch(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the question."""
-        return HttpResponseRedirect(reverse("admin:incentives_boostpolicy_switch", args=[object_id, "off"]))
-
-    @action(description="Switch on", icon="power_settings_new", url_path="to-on", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold
-    def switch_on(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Lead to the question."""
-        return HttpResponseRedirect(reverse("admin:incentives_boostpolicy_switch", args=[object_id, "on"]))
+        policy = get_object_or_404(BoostPolicy, pk=object_id)
+        to = "off" if policy.is_enabled else "on"
+        return HttpResponseRedirect(reverse("admin:incentives_boostpolicy_switch", args=[object_id, to]))
 
     def switch_view(self, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
         """Ask, and then switch."""

@@ -183,7 +183,9 @@ def test_each_platform_has_one_policy(manager: Client, policy: BoostPolicy) -> N
 def test_the_switch_asks_first_and_works_both_ways(manager: Client, policy: BoostPolicy) -> None:
     address = f"{POLICIES}{policy.pk}/switch/"
 
-    assert "Switch boosts off for everybody?" in text(manager, f"{address}off/")
+    led = manager.get(f"{POLICIES}{policy.pk}/to-switch", follow=True)
+    assert led.redirect_chain[-1][0] == f"{address}off/"
+    assert "Switch boosts off for everybody?" in led.content.decode()
     policy.refresh_from_db()
     assert policy.is_enabled
 
