@@ -67,6 +67,13 @@ class ExperimentAdmin(ModelAdmin[Experiment]):
         asked = ("name", "platform", "holdout_percent")
         return asked if obj is None else (*asked, *self.readonly_fields)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Experiment | None:
+        """Hold the row while a form is saved, so that it cannot be started in between."""
+        found = super().get_object(request, object_id, from_field)
+        if found is None or request.method != "POST":
+            return found
+        return Experiment.objects.select_for_update(no_key=True).filter(pk=found.pk).first()
+
     def get_readonly_fields(self, request: HttpRequest, obj: Experiment | None = None) -> tuple[str, ...]:
         """Keep what decides about the arms, once there are any; the database refuses it too."""
         started = obj is not None and obj.status != Experiment.Status.DRAFT

@@ -1,6 +1,7 @@
 """What staff see and do of the experiment: it is written down, started, read and ended, each by who may."""
 
 import re
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from incentives import roles
+from incentives.admin.experiments import ExperimentForm
 from incentives.experiments import lifecycle, simulation, upkeep
 from incentives.experiments.simulation import World
 from incentives.models import Experiment, ExperimentSums, Exposure
@@ -138,6 +140,36 @@ def test_percentage_and_platform_are_locked_from_the_start_on(manager: Client) -
     experiment.refresh_from_db()
     assert (experiment.name, experiment.holdout_percent, experiment.platform) == ("A third", 30, None)
     assert experiment.salt == salt
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_is_started_while_its_form_is_saved_waits_for_it(
+    manager: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = make_experiment(runs=False)
+    real = ExperimentForm.clean_holdout_percent
+
+    def start() -> None:
+        try:
+            lifecycle.start(experiment, timezone.now())
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def start_meanwhile(form: ExperimentForm) -> float:
+            starting.append(pool.submit(start))
+            wait(starting, timeout=0.5)
+            return real(form)
+
+        starting: list[Future[None]] = []
+        monkeypatch.setattr(ExperimentForm, "clean_holdout_percent", start_meanwhile)
+        form = {"name": experiment.name, "platform": "", "holdout_percent": "30"}
+        assert manager.post(page(experiment), form).status_code == 302
+        starting[0].result(20)
+
+    experiment.refresh_from_db()
+    assert (experiment.status, experiment.holdout_percent) == ("running", 30)
 
 
 def test_the_page_tells_the_lift_the_guardrails_and_the_cost(manager: Client) -> None:
