@@ -46,6 +46,11 @@ WITH campaign AS (
 ), match AS (
     SELECT id, status, amount_minor AS amount, day, region
     FROM incentives_match WHERE campaign_id = %(campaign)s
+), compared AS (
+    -- A full join is hashed or merged whatever the planner believes of the sizes; a nested loop would never end.
+    SELECT coalesce(match.id, told.id) AS id, status, steps, amount, least, most, match.day, told.day AS told_day,
+        match.region, told.region AS told_region, other_region
+    FROM match FULL JOIN told ON match.id = told.id
 ), booked AS (
     SELECT day, region,
         coalesce(sum(amount) FILTER (WHERE kind = 'reserved'), 0) AS reserved,
@@ -87,22 +92,21 @@ WITH campaign AS (
     SELECT 5, 0, format('the campaign says %%s, its ledger %%s', committed_minor, reserved - voided - refunded)
     FROM total, campaign WHERE reserved - voided - refunded <> committed_minor
     UNION ALL
-    SELECT 6, 0, format('%%s is %%s, its ledger has %%s', coalesce(match.id, told.id),
-        coalesce(status, 'not of this campaign'), coalesce(steps, 'nothing'))
-    FROM match FULL JOIN told ON match.id = told.id
+    SELECT 6, 0, format('%%s is %%s, its ledger has %%s', id, coalesce(status, 'not of this campaign'),
+        coalesce(steps, 'nothing'))
+    FROM compared
     WHERE (status, steps) IS DISTINCT FROM ('reserved', 'reserved')
         AND (status, steps) IS DISTINCT FROM ('settled', 'reserved settled')
         AND (status, steps) IS DISTINCT FROM ('voided', 'reserved voided')
         AND (status, steps) IS DISTINCT FROM ('refunded', 'reserved settled refunded')
     UNION ALL
-    SELECT 7, 0, format('%%s is over %%s, its ledger over %%s', match.id, amount,
+    SELECT 7, 0, format('%%s is over %%s, its ledger over %%s', id, amount,
         CASE WHEN least = most THEN least::text ELSE least || ' to ' || most END)
-    FROM match JOIN told ON match.id = told.id WHERE least <> amount OR most <> amount
+    FROM compared WHERE least <> amount OR most <> amount
     UNION ALL
     SELECT 8, 0, format('%%s was reserved on %%s in "%%s", its ledger says on %%s in "%%s"',
-        match.id, match.day, match.region, told.day, told.region)
-    FROM match JOIN told ON match.id = told.id
-    WHERE match.day <> told.day OR match.region <> told.region OR match.region <> told.other_region
+        id, day, region, told_day, told_region)
+    FROM compared WHERE day <> told_day OR region <> told_region OR region <> other_region
     UNION ALL
     SELECT 9, 0, format('on %%s in "%%s" the sums are kept as %%s, the entries give %%s',
         coalesce(kept.day, worked_out.day), coalesce(kept.region, worked_out.region),

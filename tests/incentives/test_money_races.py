@@ -49,7 +49,7 @@ def naive_reserve(post: Post) -> bool:
             match=match,
             kind="reserved",
             amount_minor=match.amount_minor,
-            day=today,
+            day=match.day,
             cause="verdict",
         )
         Campaign.objects.filter(pk=held.pk).update(last_entry=held.last_entry + 1)
