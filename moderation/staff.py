@@ -148,7 +148,7 @@ def _face_box(number: int, face: FaceView, font: float) -> FaceBox:
         width=x2 - x1,
         height=y2 - y1,
         caption_y=y1 - line if y1 >= line else y1,
-        caption_width=font * (0.56 * len(caption) + 0.7),
+        caption_width=font * (0.62 * len(caption) + 0.7),
         caption=caption,
         score=face.score,
         colour=COLOURS[face.label],

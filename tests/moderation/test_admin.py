@@ -12,14 +12,14 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from PIL import Image
 
-from moderation import analysis
+from moderation import analysis, reevaluation, reviews
 from moderation.models import ApiKey, Photo, Platform, Policy, Post
 from moderation.tasks import analysis_terms
 from tests import cast
 from tests.moderation.calls import Caller
 
 pytestmark = pytest.mark.django_db
-MODELS = ("post", "analysis", "verdict", "policy", "platform", "apikey", "author")
+MODELS = ("post", "analysis", "verdict", "policy", "platform", "apikey", "author", "appeal", "reevaluation")
 
 
 @pytest.fixture
@@ -40,6 +40,8 @@ def test_every_list_and_every_row_is_shown(staff: Client, model: str, platform: 
     cast.make_key(platform)
     cast.make_post(cast.make_author(platform), outcome="partly_masked", photos=[[{"mask": 1.0}, {"no_mask": 0.9}], []])
     cast.make_post(cast.make_author(platform))
+    reviews.open_appeal(cast.make_post(outcome="unmasked"), "Look again.")
+    reevaluation.start(platform, cast.make_reviewer(), "A better policy.")
 
     listed = page(staff, f"{model}_changelist")
 

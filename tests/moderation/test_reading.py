@@ -204,6 +204,8 @@ def test_withdrawing_is_final_and_may_be_repeated(caller: Caller, platform: Plat
 
     post.refresh_from_db()
     assert (post.status, post.completed_at) == ("withdrawn", completed_at)
+    assert post.withdrawn_at is not None
+    assert post.outcome == "masked", "what it was is still known"
     assert caller.get(f"posts/{post.pk}").json()["status"] == "withdrawn"
 
 

@@ -168,7 +168,8 @@ def test_the_model_speaks_once_and_says_by_what() -> None:
     assert again is None
     assert heard == [verdict.pk]
     post.refresh_from_db()
-    assert (post.status, verdict.sequence, verdict.outcome) == ("analyzed", 1, "partly_masked")
+    assert (post.status, post.outcome) == ("analyzed", "partly_masked")
+    assert (verdict.sequence, verdict.outcome) == (1, "partly_masked")
     assert post.completed_at is not None
     assert verdict.photo_digests == [photo.digest for photo in post.photos.order_by("position")]
     assert (verdict.detector_digest, verdict.classifier_digest) == (cast.DETECTOR, cast.CLASSIFIER)
@@ -183,7 +184,17 @@ def test_a_second_verdict_supersedes_the_first() -> None:
     assert verdict is not None
     assert (verdict.sequence, verdict.outcome) == (2, "unmasked")
     assert latest_verdict(post) == verdict
+    post.refresh_from_db()
+    assert post.outcome == "unmasked"
     assert list(masked_posts(post.author)) == []
+
+
+@pytest.mark.django_db
+def test_a_policy_that_comes_to_what_holds_says_nothing() -> None:
+    post = cast.make_post(outcome="masked")
+
+    assert record_verdict(post.pk, source="reevaluation") is None
+    assert post.verdicts.count() == 1
 
 
 @pytest.mark.django_db
