@@ -5,21 +5,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('incentives', '0004_ledger_reason'),
+        ("incentives", "0004_ledger_reason"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ExperimentSums',
+            name="ExperimentSums",
             fields=[
-                ('experiment', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='sums', serialize=False, to='incentives.experiment')),
-                ('added_up_at', models.DateTimeField()),
-                ('data', models.JSONField()),
+                (
+                    "experiment",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="sums",
+                        serialize=False,
+                        to="incentives.experiment",
+                    ),
+                ),
+                ("added_up_at", models.DateTimeField()),
+                ("data", models.JSONField()),
             ],
             options={
-                'verbose_name_plural': 'experiment sums',
+                "verbose_name_plural": "experiment sums",
             },
         ),
     ]
