@@ -1,4 +1,4 @@
-"""How long a ranking takes at the server, beside a bare view that reads and writes the same JSON.
+"""How long a ranking takes at the server, beside a bare view that does nothing but read and write the same JSON.
 
 Both go through the whole of Django in this process, middleware included, and take turns: a machine that is busy slows
 both alike. What is made for it is taken back.
@@ -90,8 +90,8 @@ class Result:
 
     @property
     def python(self) -> float:
-        """Return what is neither the database's part nor what the bare view takes as well."""
-        return max(0.0, self.p50 - self.sql - self.bare)
+        """Return what is not the database's part."""
+        return self.p50 - self.sql
 
     @property
     def ratio(self) -> float:
@@ -174,7 +174,7 @@ def _insert(rows: Iterator[M]) -> list[M]:
 
 
 def _bare(body: bytes, answer: object) -> Callable[[], HttpResponse]:
-    """Return a call of a view that does nothing but read this body and write this answer."""
+    """Return a call of a view that reads this body and writes this answer, by the standard library as most would."""
 
     @csrf_exempt
     def view(request: HttpRequest) -> HttpResponse:

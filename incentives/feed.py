@@ -3,22 +3,29 @@
 `mask_boost` lifts a masked post, from 1 up to the cap of its boost. `author_diversity` lowers every further post of an
 author in one ranking, from 1 down to the policy's floor. Their product is so never below the floor nor above the cap.
 
-Ten thousand candidates pass through here in one call. So rows are named tuples, which are made in half the time of a
-frozen dataclass, and the loops call little.
+Ten thousand candidates pass through here in one call. So rows are structs of msgspec, which are made in a tenth of the
+time of a frozen dataclass, are left alone by garbage collections, and are read from JSON and written to it as they are.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from django.db import connection
+from msgspec import Meta, Struct
 
 from incentives.boosts import faded
 from incentives.models import BoostPolicy
 from moderation.models import Post
+
+# Far above any real score, far below where a float overflows when multiplied.
+MAX_SCORE = 1e12
+MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
+LONGEST_POST_ID = 64
+LONGEST_AUTHOR_ID = 128
 
 _OURS = re.compile(r"post_[0-9a-z]{26}")
 
@@ -34,20 +41,20 @@ class Reason(StrEnum):
     UNKNOWN = "unknown_post"
 
 
-class Candidate(NamedTuple):
-    """A post that the platform may show.
+class Candidate(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A post that the platform may show; what JSON says of it is judged by these bounds.
 
     `age_seconds` where it counts the post's age by itself; `author_id` tells whose a post is that we do not know.
     """
 
-    post_id: str
-    base_score: float
-    age_seconds: float | None = None
-    author_id: str | None = None
+    post_id: Annotated[str, Meta(max_length=LONGEST_POST_ID, pattern=r"\A[!-~]+\Z")]
+    base_score: Annotated[float, Meta(ge=0, le=MAX_SCORE)]
+    age_seconds: Annotated[float, Meta(ge=0, le=MAX_AGE_SECONDS)] | None = None
+    author_id: Annotated[str, Meta(max_length=LONGEST_AUTHOR_ID, pattern=r"\A[^\0]+\Z")] | None = None
 
 
-class Known(NamedTuple):
-    """What we know of a candidate; the last six say nothing where there is no boost."""
+class Known(Struct, frozen=True, gc=False):
+    """What we know of a candidate; all from `factor` on say nothing where there is no boost."""
 
     post_id: str
     author_id: str
@@ -71,27 +78,33 @@ class Diversity(NamedTuple):
         return max(self.floor, self.step**before) if before else 1.0
 
 
-class Ranked(NamedTuple):
+class Factors(Struct, frozen=True, gc=False):
+    """What a score was multiplied by."""
+
+    mask_boost: float
+    author_diversity: float
+
+
+class Ranked(Struct, frozen=True, gc=False):
     """A candidate in its place; the first has rank 1. `factor` is the product of the named ones."""
 
     post_id: str
     rank: int
     score: float
     factor: float
-    mask_boost: float
-    author_diversity: float
+    factors: Factors
     reason: Reason
     why: str | None
 
 
-def rank(platform_id: str, candidates: Sequence[Candidate], now: datetime) -> Iterator[Ranked]:
-    """Yield candidates by score times factors, after one query; equals stay in the order they came in."""
+def rank(platform_id: str, candidates: Sequence[Candidate], now: datetime) -> list[Ranked]:
+    """Order candidates by score times factors, in one query; equals stay in the order they came in."""
     known, diversity = look_up(platform_id, [candidate.post_id for candidate in candidates], now)
     return order(candidates, known, diversity)
 
 
-def order(candidates: Sequence[Candidate], known: Mapping[str, Known], diversity: Diversity) -> Iterator[Ranked]:
-    """Yield candidates in their order, by what is known of them.
+def order(candidates: Sequence[Candidate], known: Mapping[str, Known], diversity: Diversity) -> list[Ranked]:
+    """Order candidates by what is known of them.
 
     The posts of an author are counted from the one that stands highest with its boost. As the further ones only lose by
     it, they keep their order among themselves.
@@ -109,12 +122,15 @@ def order(candidates: Sequence[Candidate], known: Mapping[str, Known], diversity
     ]
     spread = _spread(authors, scores, diversity)
     scores = [score * factor for score, factor in zip(scores, spread, strict=True)]
+    ranking = []
     for place, index in enumerate(_falling(scores), start=1):
         boost, lowered, post = boosts[index], spread[index], posts[index]
         # Of the one at least 1, of the other at most: equal, both are 1.
         why = None if boost == lowered else explain(boost, lowered, post.duration_seconds if post else 0.0)
         factor = boost * lowered
-        yield Ranked(candidates[index].post_id, place, scores[index], factor, boost, lowered, reasons[index], why)
+        factors = Factors(boost, lowered)
+        ranking.append(Ranked(candidates[index].post_id, place, scores[index], factor, factors, reasons[index], why))
+    return ranking
 
 
 def mask_boost(candidate: Candidate, known: Known | None) -> tuple[float, Reason]:
@@ -229,5 +245,4 @@ def look_up(platform_id: str, post_ids: Sequence[str], now: datetime) -> tuple[d
         step, floor = terms.author_diversity, terms.diversity_floor
     elif not is_enabled:
         step = floor = 1.0
-    width = len(Known._fields)
-    return {row[0]: Known._make(row[:width]) for row in rows if row[0] is not None}, Diversity(step, floor)
+    return {row[0]: Known(*row[:-3]) for row in rows if row[0] is not None}, Diversity(step, floor)

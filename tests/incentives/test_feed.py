@@ -54,10 +54,10 @@ def test_an_order_holds_each_candidate_once_and_falls_by_score(rows: list[Row], 
 def test_each_factor_is_within_its_bounds_and_so_is_their_product(rows: list[Row], d: Diversity) -> None:
     least = min(1.0, max(d.floor, d.step**11))
     for row in order(rows, d):
-        assert 1 <= row.mask_boost <= 10
-        assert d.floor <= least <= row.author_diversity <= 1
+        assert 1 <= row.factors.mask_boost <= 10
+        assert d.floor <= least <= row.factors.author_diversity <= 1
         assert d.floor <= row.factor <= 10
-        assert row.factor == row.mask_boost * row.author_diversity
+        assert row.factor == row.factors.mask_boost * row.factors.author_diversity
         assert row.score == pytest.approx(rows[int(row.post_id[1:])][0] * row.factor)
 
 

@@ -11,9 +11,9 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incentives import feed, ranking_api
+from incentives import feed
 from incentives.models import BoostPolicy, Campaign
-from incentives.ranking_api import MAX_BODY_BYTES, MAX_CANDIDATES, CandidateSerializer, read_candidates
+from incentives.ranking_api import MAX_BODY_BYTES, MAX_CANDIDATES, judged, plainly_right
 from moderation.models import Author, Platform, Post
 from tests.cast import make_author, make_platform, make_post, make_verdict, withdraw
 from tests.incentives.builders import client_for, make_boost, make_campaign, pointers
@@ -377,9 +377,8 @@ JSON = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=4),
-    st.sampled_from(
-        [0, 1, 1e12, 1.1e12, -0.0, 315_360_000, 315_360_001, " a", "a ", "a b", "\ud800", "ä", "\u2028", "\0"]
-    ),
+    st.sampled_from([0, 1, 1e12, 1.1e12, -0.0, 315_360_000, 315_360_001]),
+    st.sampled_from([" a", "a ", "a b", "a\n", "\ud800", "ä", "\u2028", "\0"]),
     st.text("aä ", min_size=60, max_size=130),
     st.lists(st.none(), max_size=1),
 )
@@ -392,25 +391,44 @@ ROWS = st.one_of(
 )
 
 
-@given(ROWS)
-def test_what_is_read_by_comparisons_is_what_the_serializer_would_have_read(row: Any) -> None:
-    read = ranking_api._ordinary(row)
-    if read is not None:
-        serializer = CandidateSerializer(data=row)
-        assert serializer.is_valid(), serializer.errors
-        assert read == feed.Candidate(**serializer.validated_data)
+@given(ROWS, st.booleans())
+def test_what_is_plainly_right_is_what_the_serializer_would_have_read(row: Any, as_ascii: bool) -> None:
+    try:
+        content = json.dumps({"candidates": [row]}, ensure_ascii=as_ascii).encode()
+    except UnicodeEncodeError:  # half a surrogate pair is sent by its escape or not at all
+        return
+    body = plainly_right(content)
+    if body is not None:
+        assert body.candidates == judged(json.loads(content))
 
 
 @pytest.mark.parametrize("post_id", ["a", " a ", 17, "ä", "a b"])
 def test_an_unusual_id_is_taken_as_ever(post_id: Any) -> None:
-    [candidate] = read_candidates({"candidates": [{"post_id": post_id, "base_score": 1}]})
-    assert candidate == (str(post_id).strip(), 1, None, None)
+    [row] = ranked(make_platform(), {"post_id": post_id, "base_score": 1})
+    assert row["post_id"] == str(post_id).strip()
 
 
-def test_most_candidates_need_no_serializer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(ranking_api, "CandidateSerializer")
-    row = {"post_id": "post_01ky3q2m4p6r8t0v2x4z6b8d0f", "base_score": 0, "age_seconds": 1.5, "author_id": "ä ö/1"}
-    assert read_candidates({"candidates": [row]}) == [tuple(row.values())]
+def test_another_encoding_is_read_as_ever() -> None:
+    body = json.dumps({"candidates": [{"post_id": "ä", "base_score": 1}]}, ensure_ascii=False).encode("latin-1")
+    answer = client_for(make_platform()).post(ADDRESS, body, content_type="application/json; charset=latin-1")
+    assert answer.json()["ranking"][0]["post_id"] == "ä"
+
+
+def test_an_ordinary_candidate_needs_no_serializer() -> None:
+    row: dict[str, Any] = {
+        "post_id": "post_01ky3q2m4p6r8t0v2x4z6b8d0f",
+        "base_score": 0,
+        "age_seconds": 1.5,
+        "author_id": "ä ö/1",
+    }
+    body = plainly_right(json.dumps({"candidates": [row]}).encode())
+    assert body is not None
+    assert body.candidates == [feed.Candidate(**row)]
+
+
+def test_an_empty_body_is_refused() -> None:
+    answer = client_for(make_platform()).post(ADDRESS, b"", content_type="application/json")
+    assert pointers(answer) == [("/candidates", "required")]
 
 
 def test_boosts_of_many_posts_are_told_apart() -> None:
