@@ -33,7 +33,8 @@ class Booking:
 
 def hold(campaign_id: str) -> Campaign:
     """Return a campaign as it is now, and hold its row until the transaction or the savepoint ends."""
-    return Campaign.objects.select_for_update(no_key=True).prefetch_related("tiers").get(pk=campaign_id)
+    rows = Campaign.objects.select_for_update(no_key=True, of=("self",)).select_related("sponsor")
+    return rows.prefetch_related("tiers").get(pk=campaign_id)
 
 
 def book(held: Campaign, bookings: Sequence[Booking], now: datetime) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce
 
 from incentives.models import Campaign, CampaignDay, Match, RewardApplication
 from moderation.models import Post
@@ -106,16 +105,17 @@ def _author_cap(campaign: Campaign, post: Post, now: datetime) -> RewardApplicat
 
 def _money_cap(campaign: Campaign, post: Post, now: datetime) -> RewardApplication.Reason | None:
     """Exact under the campaign's lock: sums of days change with their bookings."""
-    in_a_day, in_a_region = campaign.cap_per_day_minor, campaign.cap_per_region_minor
-    if in_a_day is None and in_a_region is None:
-        return None
-    today, here = Q(day=day_in(now, campaign.time_zone)), Q(region=post.region)
-    sums = CampaignDay.objects.filter(today | here, campaign=campaign).aggregate(
-        today=Coalesce(Sum("standing_minor", filter=today), 0), here=Coalesce(Sum("standing_minor", filter=here), 0)
-    )
+    days = CampaignDay.objects.filter(campaign=campaign)
     amount = next_amount(campaign)
-    if in_a_region is not None and sums["here"] + amount > in_a_region:
+    in_a_region, in_a_day = campaign.cap_per_region_minor, campaign.cap_per_day_minor
+    if in_a_region is not None and _standing(days.filter(region=post.region)) + amount > in_a_region:
         return Reason.REGION_CAP
-    if in_a_day is not None and sums["today"] + amount > in_a_day:
+    today = day_in(now, campaign.time_zone)
+    if in_a_day is not None and _standing(days.filter(day=today)) + amount > in_a_day:
         return Reason.DAY_CAP
     return None
+
+
+def _standing(days: QuerySet[CampaignDay]) -> int:
+    total: int | None = days.aggregate(total=Sum("standing_minor"))["total"]
+    return total or 0

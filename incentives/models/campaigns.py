@@ -281,6 +281,8 @@ class CampaignDay(models.Model):
 
     class Meta:
         ordering = ("campaign", "day", "region")
+        # the caps per region; those per day are found by the constraint's
+        indexes = [models.Index(name="campaign_day_by_region", fields=["campaign", "region"])]
         constraints = [models.UniqueConstraint(name="campaign_day_once", fields=["campaign", "day", "region"])]
 
     def __str__(self) -> str:
