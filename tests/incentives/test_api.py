@@ -14,9 +14,10 @@ from pytest_django.fixtures import Settings
 from incentives import donations, rewards, webhooks
 from incentives.models import Campaign, Delivery, Event, WebhookEndpoint
 from incentives.tasks import delivery_terms
+from moderation import posts
 from moderation.models import ApiKey, Author, Post
 from moderation.serializers import NewPostSerializer
-from tests.cast import make_author, make_platform, make_post, make_verdict, withdraw
+from tests.cast import make_author, make_platform, make_post, make_verdict
 from tests.incentives.builders import client_for, make_campaign, make_endpoint, pointers
 from tests.incentives.conftest import Sent
 from tests.incentives.receiver import Receiver
@@ -121,7 +122,7 @@ def test_a_post_tells_what_it_earned() -> None:
     assert 1.49 < found["boost"]["factor_now"] <= 1.5
     assert found["match"] == {
         "id": found["match"]["id"],
-        "campaign": {"id": campaign.pk, "name": campaign.name, "sponsor": campaign.sponsor},
+        "campaign": {"id": campaign.pk, "name": campaign.name, "sponsor": campaign.sponsor.name},
         "amount_minor": 50,
         "currency": "EUR",
         "status": "reserved",
@@ -145,7 +146,7 @@ def test_waiting_for_a_post_that_failed_or_was_withdrawn_ends_when_nothing_more_
     failed = make_post()
     Post.objects.filter(pk=failed.pk).update(status="failed", completed_at=timezone.now())
     gone = masked_post(failed.author)
-    withdraw(gone)
+    posts.withdraw(gone)
     client = client_for(failed.platform)
 
     def seconds(post: Post, wait: str) -> float:

@@ -204,7 +204,7 @@ def test_the_api_tells_the_same_events_page_by_page() -> None:
     second = client.get("/api/v1/events", {"limit": "2", "after": first["next"]}).json()
 
     assert [event["type"] for event in first["data"]] == ["post.analyzed", "badge.awarded"]
-    assert [event["type"] for event in second["data"]] == ["boost.started"]
+    assert [event["type"] for event in second["data"]] == ["donation.declined", "boost.started"]
     stored = Event.objects.get(type="post.analyzed")
     assert first["data"][0] == {
         "id": stored.id,
@@ -212,6 +212,7 @@ def test_the_api_tells_the_same_events_page_by_page() -> None:
         "timestamp": stored.created_at.isoformat().replace("+00:00", "Z"),
         "subject": {"type": "post", "id": post.pk},
         "sequence": 1,
+        "causation_id": stored.causation_id,
         "data": stored.data,
     }
 

@@ -57,6 +57,7 @@ def test_what_arrives_is_the_event_signed_so_that_an_independent_library_believe
         "timestamp": event.created_at.isoformat().replace("+00:00", "Z"),
         "subject": {"type": "post", "id": event.subject_id},
         "sequence": 1,
+        "causation_id": event.id,
         "data": {"post_id": event.subject_id, "note": "Ünïcode ✓"},
     }
     assert request.headers["webhook-id"] == event.id
