@@ -28,18 +28,17 @@ _MATCHING = """
 _MEASURED = {
     BadgeRule.Kind.MASKED_POSTS: "SELECT author_id, count(*) AS measured FROM matching GROUP BY author_id",
     BadgeRule.Kind.DISTINCT_DAYS: "SELECT author_id, count(DISTINCT day) AS measured FROM matching GROUP BY author_id",
-    # Gaps and islands: a day too far from the one before begins a run, so the beginnings up to a day number its run.
+    # Gaps and islands: the days of an author are numbered, and one too far from the day before begins a run. How long a
+    # run is by a day, the numbers of the day and of the run's first day tell; no run need be put together.
     BadgeRule.Kind.STREAK: """
-        SELECT author_id, max(days) AS measured FROM (
-            SELECT author_id, count(*) FILTER (WHERE step IS DISTINCT FROM 0) AS days FROM (
-                SELECT author_id, step, count(*) FILTER (WHERE step > 1 + %(grace_days)s)
-                           OVER (PARTITION BY author_id ORDER BY day ROWS UNBOUNDED PRECEDING) AS run
-                FROM (
-                    SELECT author_id, day, day - lag(day) OVER (PARTITION BY author_id ORDER BY day) AS step
-                    FROM matching
-                ) AS steps
-            ) AS runs GROUP BY author_id, run
-        ) AS lengths GROUP BY author_id
+        SELECT author_id, max(number - coalesce(first_number, 1) + 1) AS measured FROM (
+            SELECT author_id, number, max(number) FILTER (WHERE step > 1 + %(grace_days)s)
+                       OVER (PARTITION BY author_id ORDER BY day ROWS UNBOUNDED PRECEDING) AS first_number
+            FROM (
+                SELECT author_id, day, day - lag(day) OVER days AS step, dense_rank() OVER days AS number
+                FROM matching WINDOW days AS (PARTITION BY author_id ORDER BY day)
+            ) AS steps
+        ) AS runs GROUP BY author_id
     """,
 }
 
