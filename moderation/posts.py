@@ -74,12 +74,11 @@ def _store(photo: PreparedPhoto) -> tuple[str, str]:
 def _author(new: NewPost) -> Author:
     told = {"time_zone": new.author_time_zone, "registered_at": new.author_registered_at}
     told = {name: value for name, value in told.items() if value is not None}
-    author, is_new = Author.objects.get_or_create(platform=new.platform, external_id=new.author_id, defaults=told)
+    author, _ = Author.objects.get_or_create(platform=new.platform, external_id=new.author_id, defaults=told)
     changed = [name for name, value in told.items() if getattr(author, name) != value]
-    if changed and not is_new:
-        for name in changed:
-            setattr(author, name, told[name])
-        author.save(update_fields=changed)
+    for name in changed:
+        setattr(author, name, told[name])
+    author.save(update_fields=changed)  # no query where nothing changed
     return author
 
 
