@@ -230,6 +230,8 @@ class Post(models.Model):
             models.Index(name="post_withdrawn", fields=["id"], condition=Q(status="withdrawn")),
             # the admin's filter by verdict, and the reviewers' queue
             models.Index(name="post_by_outcome", fields=["outcome", "-id"]),
+            # the admin's filter by status: nearly all are analyzed
+            models.Index(name="post_not_analyzed", fields=["status", "-id"], condition=~Q(status="analyzed")),
             # the daily figures
             models.Index(name="post_by_age", fields=["created_at"]),
             models.Index(name="post_by_withdrawal", fields=["withdrawn_at"], condition=Q(withdrawn_at__isnull=False)),
@@ -323,6 +325,8 @@ class Analysis(models.Model):
                 fields=["requeue_at"],
                 condition=Q(status__in=["pending", "running"]),
             ),
+            # the admin's filters for what was given up
+            models.Index(name="analysis_failed", fields=["failure_code", "-photo"], condition=Q(status="failed")),
         ]
         constraints = [
             models.CheckConstraint(
@@ -413,8 +417,12 @@ class Verdict(models.Model):
 
     class Meta:
         ordering = ("post", "-sequence")
-        # the daily figures
-        indexes = [models.Index(name="verdict_by_age", fields=["created_at"])]
+        indexes = [
+            # the daily figures
+            models.Index(name="verdict_by_age", fields=["created_at"]),
+            # the admin's filter by source: among the model's those of people are few
+            models.Index(name="verdict_not_of_model", fields=["source", "-id"], condition=~Q(source="model")),
+        ]
         constraints = [
             # also what makes a second "first verdict" of the model a no-op
             models.UniqueConstraint(name="verdict_once_per_sequence", fields=["post", "sequence"]),

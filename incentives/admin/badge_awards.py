@@ -100,9 +100,10 @@ class BadgeAwardAdmin(Operated, ModelAdmin[BadgeAward]):
     list_display = ("badge", "author", "platform", "status_shown", "decided_by", "awarded", "expires", "post")
     list_filter = ("status", "rule", "by_staff", "author__platform")
     list_select_related = ("rule", "author__platform", "verdict")
-    search_fields = ("author__external_id__startswith", "=public_id", "=verdict__post__id")
+    search_fields = ("author",)
+    searched_ids = {"bdg": ["public_id"], "post": ["verdict__post"]}
+    author_path = "author"
     search_help_text = "the author's id, or how it begins; the award's id; or the id of the post that tipped the scale"
-    show_full_result_count = False
     change_form_outer_before_template = "incentives/badge_award_panel.html"
     actions_list = ("award_by_hand",)
 

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from incentives.models import LedgerEntry, LedgerProof, Match
+from incentives.models import Campaign, LedgerEntry, LedgerProof, Match
 from incentives.money import format_money
 from incentives.selectors import campaigns_visible_to
 from moderation.admin_parts import ModelAdmin, ReadOnly, TabularInline, label, link_to, moment
@@ -24,6 +24,15 @@ class SponsorsOwn:
         if request.user.has_perm("incentives.view_every_campaign"):
             return rows
         return rows.filter(**{f"{self.campaign_path}__in": campaigns_visible_to(request.user)})
+
+
+class CampaignFilter(admin.RelatedFieldListFilter):
+    """Offer the campaigns that the person may see, without looking which of them have rows."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        """Return them."""
+        visible = Campaign.objects.filter(pk__in=campaigns_visible_to(request.user)).order_by("name")
+        return [(campaign.pk, str(campaign)) for campaign in visible]
 
 
 class LedgerInline(ReadOnly, TabularInline[LedgerEntry, Match]):
@@ -49,12 +58,12 @@ class LedgerInline(ReadOnly, TabularInline[LedgerEntry, Match]):
 
 @admin.register(Match)
 class MatchAdmin(SponsorsOwn, ReadOnly, ModelAdmin[Match]):
-    list_filter = ("status", ("campaign", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("status", ("campaign", CampaignFilter))
     list_select_related = ("campaign", "author")
-    search_fields = ("=id", "=post__id")
+    search_fields = ("post",)
+    searched_ids = {"mat": ["pk"], "post": ["post"]}
     search_help_text = "the id of a match or of a post"
     inlines = (LedgerInline,)
-    show_full_result_count = False
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Leave out whose post it was for people who may not see posts."""
@@ -91,13 +100,14 @@ class LedgerEntryAdmin(SponsorsOwn, ReadOnly, ModelAdmin[LedgerEntry]):
         *("campaign", "number", "created_at", "kind_shown", "amount", "day", "region", "match_link"),
         *("cause", "cause_id", "causation_id"),
     )
-    list_filter = ("kind", "cause", ("campaign", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("kind", "cause", ("campaign", CampaignFilter))
     list_select_related = ("campaign",)
-    search_fields = ("=match__id", "=match__post__id", "=cause_id", "=causation_id")
+    search_fields = ("match",)
+    searched_ids = {"mat": ["match"], "post": ["match__post"], "ver": ["match__verdict", "causation_id"]}
+    searched_ids |= {"evt": ["causation_id"]}
     search_help_text = "the id of a match, a post, a verdict or an event"
     fields = (*list_display, "reason")
     readonly_fields = fields
-    show_full_result_count = False
 
     @admin.display(description="step", ordering="kind")
     def kind_shown(self, entry: LedgerEntry) -> SafeString:
@@ -118,11 +128,10 @@ class LedgerEntryAdmin(SponsorsOwn, ReadOnly, ModelAdmin[LedgerEntry]):
 @admin.register(LedgerProof)
 class LedgerProofAdmin(SponsorsOwn, ReadOnly, ModelAdmin[LedgerProof]):
     list_display = ("campaign", "ran_at", "verdict", "entries", "reserved", "settled", "voided", "refunded")
-    list_filter = (("campaign", admin.RelatedOnlyFieldListFilter),)
+    list_filter = (("campaign", CampaignFilter),)
     list_select_related = ("campaign",)
     fields = (*list_display, "problems")
     readonly_fields = fields
-    show_full_result_count = False
 
     @admin.display(description="books", ordering="problems")
     def verdict(self, found: LedgerProof) -> SafeString:

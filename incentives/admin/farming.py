@@ -74,11 +74,12 @@ class ClaimAdmin(ReadOnly, ModelAdmin[Claim]):
 
     list_display = ("post_link", "author", "ruling_shown", "pair", "bits", "decided_at")
     list_display_links = None
-    list_filter = (RulingFilter, ("post__platform", admin.RelatedOnlyFieldListFilter))
+    list_filter = (RulingFilter, "post__platform")
     list_select_related = ("post__author", "earlier__post__author")
     list_per_page = 25
-    show_full_result_count = False
-    search_fields = ("=post__id", "=earlier__post__id", "post__author__external_id__startswith")
+    search_fields = ("post",)
+    searched_ids = {"post": ["post", "earlier__post"]}
+    author_path = "post__author"
     search_help_text = "a post's id, or how its author's id begins"
     fields = ("post_link", "author", "ruling_shown", "large_pair", "bits", "earlier_post", "decided_at")
     readonly_fields = fields
@@ -157,7 +158,7 @@ class FlagForm(forms.ModelForm[Flag]):
 class FlagAdmin(ModelAdmin[Flag]):
     form = FlagForm
     list_display = ("author", "kind_shown", "count", "day", "state", "decided_by", "created_at")
-    list_filter = ("status", "kind", ("author__platform", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("status", "kind", "author__platform")
     list_select_related = ("author", "decided_by")
     show_full_result_count = False
     search_fields = ("author__external_id__startswith",)

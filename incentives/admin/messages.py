@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -13,6 +14,7 @@ from django.utils.safestring import SafeString
 from incentives import webhooks
 from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
 from moderation.admin_parts import ModelAdmin, Operated, ReadOnly, TabularInline, label, link_to, moment
+from moderation.models import Platform
 
 
 class DeliveryInline(ReadOnly, TabularInline[Delivery, Event]):
@@ -27,17 +29,34 @@ class DeliveryInline(ReadOnly, TabularInline[Delivery, Event]):
         return super().get_queryset(request).select_related("endpoint")
 
 
+def _about(subject_id: str) -> Q:
+    # With the columns that come before it in the unique key, whose index then serves.
+    platforms = list(Platform.objects.values_list("pk", flat=True))
+    return Q(platform__in=platforms, subject_type__in=Event.SubjectType.values, subject_id=subject_id)
+
+
 @admin.register(Event)
 class EventAdmin(ReadOnly, ModelAdmin[Event]):
     list_display = ("at", "type", "subject", "sequence", "platform", "id")
     list_filter = ("type", "platform")
     list_select_related = ("platform",)
-    search_fields = ("id", "subject_id")
+    search_fields = ("subject_id",)
+    search_help_text = "the whole id of an event, a post or an author"
     ordering = ("-position",)
     fields = ("id", "at", "type", "platform", "subject", "sequence", "data_shown")
     readonly_fields = fields
     inlines = (DeliveryInline,)
-    show_full_result_count = False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
+    ) -> tuple[QuerySet[Event], bool]:
+        """Look for a whole id, which an index can find."""
+        term = search_term.strip().replace("\0", "")
+        if not term:
+            return queryset, False
+        if term.startswith("evt_"):
+            return queryset.filter(id=term), False
+        return queryset.filter(_about(term)), False
 
     @admin.display(description="at", ordering="position")
     def at(self, event: Event) -> SafeString:
@@ -78,18 +97,33 @@ class DeliveryAdmin(Operated, ModelAdmin[Delivery]):
     list_display = ("event_type", "subject", "endpoint", "status_shown", "tries", "last_answer", "created", "due")
     list_filter = ("status", "event__type", "endpoint")
     list_select_related = ("event", "endpoint")
-    search_fields = ("id", "event__id", "event__subject_id")
+    search_fields = ("event",)
+    search_help_text = "the whole id of a delivery, an event, a post or an author"
     fields = ("id", "event_link", "event_type", "endpoint", "status_shown", "created_at", "due_at", "delivered_at")
     readonly_fields = fields
     inlines = (AttemptInline,)
     actions = ("send_again",)
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
         """Take the number of attempts and the last answer along."""
-        last = Attempt.objects.filter(delivery=OuterRef("pk")).order_by("-number")
-        rows = super().get_queryset(request).annotate(try_count=Count("attempts"))
-        return rows.annotate(last_code=Subquery(last.values("status_code")[:1]))
+        attempts = Attempt.objects.filter(delivery=OuterRef("pk"))
+        last = attempts.order_by("-number").values("status_code")[:1]
+        tries = attempts.order_by().values("delivery").annotate(n=Count("pk")).values("n")
+        return super().get_queryset(request).annotate(try_count=Coalesce(Subquery(tries), 0), last_code=Subquery(last))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
+    ) -> tuple[QuerySet[Delivery], bool]:
+        """Look for a whole id, which an index can find."""
+        term = search_term.strip().replace("\0", "")
+        match term.partition("_")[0]:
+            case "":
+                return queryset, False
+            case "dlv":
+                return queryset.filter(id=term), False
+            case "evt":
+                return queryset.filter(event__id=term), False
+        return queryset.filter(event__in=Event.objects.filter(_about(term))), False
 
     @admin.display(description="event", ordering="event__type")
     def event_type(self, delivery: Delivery) -> str:
@@ -122,7 +156,7 @@ class DeliveryAdmin(Operated, ModelAdmin[Delivery]):
         """Return the status in its colour."""
         return label(delivery.status)
 
-    @admin.display(description="attempts", ordering="try_count")
+    @admin.display(description="attempts")
     def tries(self, delivery: Any) -> int:
         """Return how often it was tried."""
         return int(delivery.try_count)

@@ -139,6 +139,8 @@ class BadgeChange(models.Model):
 
     class Meta:
         ordering = ("id",)
+        # the daily figures
+        indexes = [models.Index(name="badge_change_by_age", fields=["created_at"])]
         constraints = [models.CheckConstraint(name="badge_change_says_why", condition=~Q(reason=""))]
         triggers = [pgtrigger.Protect(name="badge_change_is_never_edited", operation=pgtrigger.Update)]
 

@@ -21,6 +21,7 @@ from incentives.experiments import upkeep
 from incentives.farming import rules_for
 from incentives.models import BadgeRule, Campaign, Experiment, Sponsor, Tier
 from incentives.seed import money, prizes, scene, statements
+from mask_social.ids import first_id
 from moderation.models import Platform, Policy
 from moderation.selectors import current_policy
 
@@ -78,7 +79,7 @@ class _Writer:
         self.people = max(50, posts // scene.POSTS_PER_AUTHOR)
         self.days = scene.days(posts, now)
         self.ended, self.running = scene.trials(number, now)
-        self.platform = Platform.objects.create(slug=PLATFORM, name="Seeded")
+        self.platform = Platform.objects.create(id=first_id("plt", now), slug=PLATFORM, name="Seeded")
         self.user = User.objects.create_user(STAFF, is_active=False)
         self.values = self._values(current_policy(self.platform))
 

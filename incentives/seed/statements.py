@@ -86,7 +86,7 @@ WITH drawn AS (
             WHEN maybe_withdrawn_at IS NOT NULL THEN NULL
             WHEN first = 'uncertain' AND pg_temp.u(n, 12) < 0.9 AND reviewed_at < %(now)s THEN 'reviewer'
             WHEN first = 'masked' AND pg_temp.u(n, 12) < 0.006 AND reviewed_at < %(now)s THEN 'reviewer'
-            WHEN first IN ('unmasked', 'incorrect', 'partly_masked') AND pg_temp.u(n, 12) < 0.012
+            WHEN first IN ('unmasked', 'incorrect', 'partly_masked') AND pg_temp.u(n, 12) < 0.02
                 AND maybe_appeal_at < %(now)s THEN 'appeal'
         END AS by
     FROM taken

@@ -26,10 +26,11 @@ _OPEN_FIRST = (Case(When(status=Appeal.Status.OPEN, then=F("id"))).asc(nulls_las
 @admin.register(Appeal)
 class AppealAdmin(Operated, ModelAdmin[Appeal]):
     list_display = ("id", "state", "words", "doubted", "author_name", "created_at", "decided_by", "decided_at")
-    list_filter = ("status", ("post__platform", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("status", "post__platform")
     list_select_related = ("post__author", "against", "decided_by")
-    show_full_result_count = False
-    search_fields = ("=id", "=post__id", "post__author__external_id__startswith")
+    search_fields = ("post",)
+    searched_ids = {"apl": ["pk"], "post": ["post"]}
+    author_path = "post__author"
     search_help_text = "an appeal's or a post's id, or how its author's id begins"
     ordering = _OPEN_FIRST
     change_form_outer_before_template = "moderation/appeal_page.html"

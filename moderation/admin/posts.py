@@ -47,10 +47,11 @@ class OutcomeFilter(admin.SimpleListFilter):
 class PostAdmin(ReadOnly, ModelAdmin[Post]):
     list_display = ("thumbnail", "id", "author_name", "platform_name", "verdict", "state", "created_at")
     list_display_links = ("thumbnail", "id")
-    list_filter = (OutcomeFilter, "status", ("platform", admin.RelatedOnlyFieldListFilter))
+    list_filter = (OutcomeFilter, "status", "platform")
     list_per_page = 50
-    show_full_result_count = False
-    search_fields = ("author__external_id__startswith", "=id")
+    search_fields = ("author",)
+    searched_ids = {"post": ["pk"]}
+    author_path = "author"
     search_help_text = "the author's id, or how it begins; or a post's id"
     actions = ("judge_anew",)
     actions_list = ("lead_to_queue",)

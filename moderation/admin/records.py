@@ -1,21 +1,45 @@
 """What was done about photos and posts, to be read alone: analyses and verdicts."""
 
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import F
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from moderation.admin_parts import ModelAdmin, ReadOnly, label, link_to, outcome_label
 from moderation.models import Analysis, Verdict
 
 
+class FailureFilter(admin.SimpleListFilter):
+    """Narrow analyses to those that were given up for a reason."""
+
+    title = "failure"
+    parameter_name = "failure"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the reasons there are."""
+        failed = Analysis.objects.filter(status=Analysis.Status.FAILED).order_by("failure_code")
+        return [(code, code) for code in failed.values_list("failure_code", flat=True).distinct()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Narrow."""
+        if not self.value():
+            return queryset
+        return queryset.filter(status=Analysis.Status.FAILED, failure_code=self.value())
+
+
 @admin.register(Analysis)
 class AnalysisAdmin(ReadOnly, ModelAdmin[Analysis]):
     list_display = ("photo_id", "post", "state", "attempts", "failure_code", "milliseconds", "queued_at", "finished_at")
-    list_filter = ("status", "failure_code")
+    list_filter = ("status", FailureFilter)
     list_select_related = ("photo",)
-    show_full_result_count = False
-    search_fields = ("=photo__id", "=photo__post__id")
-    ordering = ("-queued_at",)
+    search_fields = ("photo",)
+    search_help_text = "a photo's or a post's id, or how its author's id begins"
+    searched_ids = {"pho": ["pk"], "post": ["photo__post"]}
+    author_path = "photo__post__author"
+    # The youngest photo first: as ids sort by time, an index has them so.
+    ordering = ("-pk",)
     exclude = ("token",)
 
     @admin.display(description="post")
@@ -38,10 +62,12 @@ class AnalysisAdmin(ReadOnly, ModelAdmin[Analysis]):
 @admin.register(Verdict)
 class VerdictAdmin(ReadOnly, ModelAdmin[Verdict]):
     list_display = ("id", "post_page", "result", "source", "decided_by", "policy", "created_at")
-    list_filter = ("outcome", "source", ("post__platform", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("outcome", "source", "post__platform")
     list_select_related = ("policy__platform", "decided_by")
-    show_full_result_count = False
-    search_fields = ("=id", "=post__id", "post__author__external_id__startswith")
+    search_fields = ("post",)
+    search_help_text = "a verdict's or a post's id, or how its author's id begins"
+    searched_ids = {"ver": ["pk"], "post": ["post"]}
+    author_path = "post__author"
     ordering = ("-id",)
 
     @admin.display(description="post")

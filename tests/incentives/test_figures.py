@@ -2,8 +2,7 @@
 
 import random
 import threading
-from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,41 +10,13 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from incentives import figures, rewards
-from incentives.models import BadgeAward, Boost, CountedPost, DailyFigures, FiguresMark, Match, PendingChange
+from incentives.models import DailyFigures, FiguresMark, PendingChange
 from moderation import analysis, posts, reviews
-from moderation.models import Appeal, Author, Face, Post, Verdict
+from moderation.models import Author, Post, Verdict
 from moderation.tasks import analysis_terms
 from tests import cast
 from tests.incentives import builders
-
-NUMBERS = (
-    *("posts", "faces", "masked", "unmasked", "incorrect", "partly_masked", "no_face", "uncertain", "failed"),
-    *("withdrawn", "counted", "badges", "boosts", "matches", "appeals"),
-)
-Key = tuple[str, date, str]
-
-
-def kept() -> dict[Key, dict[str, int]]:
-    """Return the figures, without the days on which there is nothing."""
-    rows = DailyFigures.objects.values("platform_id", "day", "region", *NUMBERS)
-    return {(row["platform_id"], row["day"], row["region"]): {name: row[name] for name in NUMBERS} for row in rows}
-
-
-def counted_by_hand() -> dict[Key, dict[str, int]]:
-    """Return what the figures should be, one post after the other."""
-    found: dict[Key, Counter[str]] = {}
-    for post in Post.objects.all():
-        key = (post.platform_id, post.created_at.astimezone(UTC).date(), post.region)
-        numbers = found.setdefault(key, Counter())
-        stands = post.status in (Post.Status.FAILED, Post.Status.WITHDRAWN)
-        numbers.update(["posts", post.status if stands else post.outcome])
-        numbers["faces"] += Face.objects.filter(analysis__photo__post=post).count()
-        numbers["counted"] += CountedPost.objects.filter(post=post).count()
-        numbers["badges"] += BadgeAward.objects.filter(verdict__post=post).exclude(status="revoked").count()
-        numbers["boosts"] += Boost.objects.filter(post=post, revoked_at=None).count()
-        numbers["matches"] += Match.objects.filter(post=post, status__in=["reserved", "settled"]).count()
-        numbers["appeals"] += Appeal.objects.filter(post=post).count()
-    return {key: {name: numbers[name] for name in NUMBERS} for key, numbers in found.items()}
+from tests.incentives.figures_by_hand import counted_by_hand, kept
 
 
 def new_post(author: Author, outcome: str | None, *, days_ago: int = 0, region: str = "DE") -> Post:
