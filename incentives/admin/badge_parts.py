@@ -78,7 +78,7 @@ def growth_of(codes: Collection[str], now: datetime) -> Mapping[str, Sequence[in
     given = BadgeAward.objects.filter(rule__in=codes, status__in=BadgeAward.Status.values, awarded_at__gte=since)
     days = given.order_by().annotate(day=TruncDate("awarded_at", tzinfo=UTC)).values_list("rule", "day")
     growth = {code: [0] * GROWTH_DAYS for code in codes}
-    for code, day, count in days.annotate(count=Count("pk")):
+    for code, day, count in days.annotate(count=Count("*")):
         if day <= last:
             growth[code][(day - first).days] = count
     return growth

@@ -100,7 +100,7 @@ class BadgeRuleAdmin(ModelAdmin[BadgeRule]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[BadgeRule]:
         """Count the holders along."""
         active = BadgeAward.objects.filter(rule=OuterRef("pk"), status=BadgeAward.Status.ACTIVE).order_by()
-        count = Subquery(active.values("rule").annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+        count = Subquery(active.values("rule").annotate(n=Count("*")).values("n"), output_field=IntegerField())
         return super().get_queryset(request).annotate(holder_count=Coalesce(count, 0))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:

@@ -1,5 +1,6 @@
 """Badges are what an author's counted posts add up to: given, taken back, run out, earned again."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from incentives.badges import awards
+from incentives import badges, causes
+from incentives.badges import Evidence, awards, measure
 from incentives.models import BadgeAward, BadgeChange, BadgeRule, CountedPost, Event
-from moderation.models import Author
+from moderation.models import Author, Post
 from tests.cast import make_author, make_post, make_verdict
 from tests.incentives.builders import at_once
 from tests.incentives.counted import count, discount, held, make_counted, reconcile
@@ -298,6 +300,27 @@ def test_an_author_gets_a_badge_once_however_many_verdicts_come_at_once() -> Non
 
     assert story(author) == [("badge.awarded", 1)]
     assert BadgeChange.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_control_without_the_authors_lock_two_verdicts_give_the_same_badge(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_rule(threshold=1)
+    author = make_author()
+    posts = [make_counted(author, NOON) for _ in range(6)]
+
+    def slowly(*args: Any, **more: Any) -> Evidence:
+        time.sleep(0.2)
+        return measure(*args, **more)
+
+    monkeypatch.setattr(awards, "measure", slowly)
+
+    def unlocked(post: Post) -> None:
+        verdict = post.verdicts.get()
+        with transaction.atomic():
+            badges.reconcile(author, post, verdict, timezone.now(), cause=causes.by_verdict(verdict))
+
+    with pytest.raises(IntegrityError, match="badge_once_per_author"):
+        at_once(unlocked, posts)
 
 
 def test_the_database_refuses_a_second_award_of_the_same_badge() -> None:

@@ -329,6 +329,23 @@ def test_several_workers_and_verdicts_at_once_give_each_badge_once(admin_user: U
     assert 0 <= job.gained <= 24
 
 
+@pytest.mark.django_db(transaction=True)
+def test_control_without_a_lease_several_workers_do_the_same_authors(
+    admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = make_rule(threshold=1)
+    make_authors(*[1] * 24)
+    job = backfill.start(rule, admin_user)
+    claim = backfill._Claim(job.pk, timezone.now())
+    monkeypatch.setattr(backfill, "_claim", lambda job_id: claim)
+    monkeypatch.setattr(backfill, "_mine", lambda claim: BadgeBackfill.objects.filter(pk=job.pk, status="pending"))
+
+    at_once(lambda _: backfill.work(job.pk, for_at_most=A_MINUTE), range(4))
+
+    job.refresh_from_db()
+    assert job.done > 24
+
+
 def test_those_the_rule_changes_nothing_for_cost_no_query_each(admin_user: User) -> None:
     rule = make_rule(threshold=9)
 

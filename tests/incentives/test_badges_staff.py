@@ -1,5 +1,6 @@
 """What people do to badges by hand: with a reason, in the history, and counting leaves it alone."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -197,3 +198,24 @@ def test_two_people_who_revoke_at_once_do_it_once(admin_user: User) -> None:
     assert sum(map(bool, at_once(revoke, range(6)))) == 1
     assert BadgeChange.objects.filter(status="revoked").count() == 1
     assert Event.objects.filter(type="badge.revoked").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_control_without_the_authors_lock_two_people_revoke_the_same_badge(
+    admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BadgeRule.objects.update(is_active=False)
+    BadgeRule.objects.create(code="one", title="One", kind="masked_posts", threshold=1)
+    author = make_author()
+    count(author)
+    award = BadgeAward.objects.get(author=author)
+
+    def unlocked(type_: Event.Type, award_id: int) -> BadgeAward:
+        found = BadgeAward.objects.select_related("author", "rule").get(pk=award_id, status="active")
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(staff, "_held_for", unlocked)
+    at_once(lambda number: staff.revoke(award.pk, admin_user, f"Reason {number}"), range(6))
+
+    assert BadgeChange.objects.filter(status="revoked").count() > 1
