@@ -1,15 +1,16 @@
 """Money with real threads against a real PostgreSQL; each guard beside a control in which it is off."""
 
+import multiprocessing
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.db.models import Count, Max, Sum
 from django.utils import timezone
 
@@ -111,6 +112,29 @@ def test_five_hundred_posts_over_three_campaigns_keep_to_every_budget_and_cap() 
     assert 2_000 <= shared.committed_minor <= 4_000
     gaps = {decision.reason for decision in decisions}
     assert gaps <= {Reason.MATCHED, Reason.AUTHOR_CAP, Reason.DAY_CAP, Reason.REGION_CAP, Reason.BUDGET_SPENT}
+
+
+def give_all(posts: Sequence[Post]) -> None:
+    for post in posts:
+        give(post)
+
+
+def test_processes_of_their_own_keep_to_budget_and_caps_as_well() -> None:
+    campaign = make_campaign(budget_minor=40 * 50, cap_per_author=3)
+    posts = [post for _ in range(20) for post in masked_posts(6)]
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=give_all, args=(posts[lane::4],)) for lane in range(4)]
+
+    connections.close_all()  # a connection must not be in two processes
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert campaign.matches.count() == 40
+    assert campaign.matches.values("author").annotate(count=Count("pk")).filter(count__gt=3).count() == 0
+    assert donations.audit(campaign).problems == ()
 
 
 def test_control_without_the_campaigns_row_two_bookings_take_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
