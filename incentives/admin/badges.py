@@ -209,6 +209,9 @@ class BadgeBackfillAdmin(Operated, ModelAdmin[BadgeBackfill]):
     change_form_outer_after_template = "incentives/badge_job_buttons.html"
     actions = ("cancel_selected",)
 
+    class Media:
+        css = badge_parts.STYLES
+
     def get_urls(self) -> list[URLPattern]:
         """Add the button that cancels."""
         view = self.admin_site.admin_view(self.cancel_view)
