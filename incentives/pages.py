@@ -14,7 +14,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-#: Of each filter so many choices are tried.
 CHOICES_TRIED = 3
 SEARCHED = "user-0001"
 
@@ -29,26 +28,26 @@ class Opened:
     status: int
 
 
-def measure(*, only: str = "", rounds: int = 2) -> Iterator[Opened]:
-    """Open every page as a superuser who is forgotten afterwards."""
+def measure(*, only: str = "", rounds: int = 2, choices: int = CHOICES_TRIED) -> Iterator[Opened]:
+    """Open every page as a superuser who is forgotten afterwards; so many choices of each filter are tried."""
     with transaction.atomic():
         client = Client(SERVER_NAME="localhost", HTTP_X_FORWARDED_PROTO="https")
         client.force_login(User.objects.create_superuser("measures-pages"))
-        for address in _addresses(client):
+        for address in _addresses(client, choices):
             if only in address:
                 yield _open(client, address, rounds)
         transaction.set_rollback(True)
 
 
-def _addresses(client: Client) -> Iterator[str]:
+def _addresses(client: Client, choices: int) -> Iterator[str]:
     index = reverse("admin:index")
     yield from (f"{index}?days={days}" for days in (7, 30, 90))
     yield f"{index}?days=90&platform=seeded"
     for model, page in sorted(admin.site._registry.items(), key=lambda item: item[0]._meta.label):
-        yield from _of_model(client, model, page)
+        yield from _of_model(client, model, page, choices)
 
 
-def _of_model(client: Client, model: Any, page: ModelAdmin[Any]) -> Iterator[str]:
+def _of_model(client: Client, model: Any, page: ModelAdmin[Any], tried: int) -> Iterator[str]:
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     changelist = reverse(f"{name}_changelist")
     yield changelist
@@ -62,7 +61,7 @@ def _of_model(client: Client, model: Any, page: ModelAdmin[Any]) -> Iterator[str
         yield f"{changelist}?q={SEARCHED}"
     for spec in rows.filter_specs:
         choices = [choice for choice in spec.choices(rows) if "query_string" in choice and not choice["selected"]]
-        yield from (changelist + choice["query_string"] for choice in choices[:CHOICES_TRIED])
+        yield from (changelist + choice["query_string"] for choice in choices[:tried])
     if response.wsgi_request.user.is_superuser and page.has_add_permission(response.wsgi_request):
         yield reverse(f"{name}_add")
     for row in list(rows.result_list)[:1]:

@@ -86,13 +86,13 @@ def read(user: User | AnonymousUser, query: Mapping[str, str], now: datetime) ->
     if period.platform is not None:
         campaigns = campaigns.filter(platform__in=[period.platform.pk]) | campaigns.filter(platform=None)
     boosts = given.boosts_now(period, now) if may("boost") else None
-    badges = given.badge_cards(period) if may("badgerule") else []
+    badges = given.badge_cards(period) if may("badgerule") and may("badgeaward") else []
     return Dashboard(
         period=period,
         platforms=list(Platform.objects.all()) if figures else [],
         tiles=[
             *(_seen_tiles(figures) if figures else ()),
-            *(_held_tiles(period) if may("badgeaward") else ()),
+            *(_held_tiles(badges) if badges else ()),
             *(_boost_tiles(boosts) if boosts else ()),
             *_money_tiles(campaigns),
         ],
@@ -126,12 +126,11 @@ def _change(now: int, before: int) -> str:
     return f"{now / before - 1:+.0%} against the period before" if before else "nothing before to compare with"
 
 
-def _held_tiles(period: Period) -> list[Tile]:
-    held = BadgeAward.objects.filter(status=BadgeAward.Status.ACTIVE)
-    if period.platform is not None:
-        held = held.filter(author__platform=period.platform)
-    url = reverse("admin:incentives_badgeaward_changelist")
-    return [Tile("Badges held", f"{held.count():,}", "by all authors, at this moment", "military_tech", url)]
+def _held_tiles(badges: Sequence[BadgeCard]) -> list[Tile]:
+    held = sum(badge.holders for badge in badges)
+    return [
+        Tile("Badges held", f"{held:,}", "by all authors, at this moment", "military_tech", _changelist(BadgeAward))
+    ]
 
 
 def _boost_tiles(boosts: BoostsNow) -> list[Tile]:

@@ -1,7 +1,7 @@
 """The badges of the seed: every author measured by the rules that are on, as if each verdict had been applied."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -88,7 +88,7 @@ CHANGE_COLUMNS = "award_id, status, actor_id, reason, causation_id, created_at"
 
 
 def prizes(rows: Iterable[Sequence[Any]], rules: Sequence[BadgeRule], holdouts: Holdouts) -> Iterator[Prize]:
-    """Return what each author holds, or held until the last post that counted was overturned."""
+    """Return what each author holds, or held until a post that it stood on no longer counted."""
     for author_id, found in groupby(rows, key=itemgetter(0)):
         posts = [_post(row) for row in found]
         standing = [post for post in posts if post.lost_at is None]
@@ -123,16 +123,15 @@ def _prize(author_id: int, rule: BadgeRule, posts: Sequence[Post], holdouts: Hol
 def _lost(
     author_id: int, rule: BadgeRule, posts: Sequence[Post], standing: Sequence[Post], holdouts: Holdouts
 ) -> Prize | None:
-    """Return the first badge of somebody whose only post was overturned."""
-    post = posts[0]
-    if standing or rule.kind != BadgeRule.Kind.MASKED_POSTS or rule.threshold > 1 or post.lost_at is None:
+    """Return the badge that fell when a post of its ground was overturned or withdrawn."""
+    if len(standing) == len(posts) or measure(rule, [post.counted for post in standing]).is_enough:
         return None
-    evidence = measure(rule, [post.counted])
-    at = holdouts.awarded_at(post.earned_at, posts)
-    if not evidence.is_enough or at != post.earned_at:
-        return None
-    overturned = Step(Status.REVOKED, "The post no longer counts.", post.lost_at, cause=post.counted.id)
-    return Prize(author_id, rule.code, evidence, [_awarded(evidence, at), overturned])
+    for loss in (post.lost_at for post in reversed(posts) if post.lost_at is not None):
+        before = [post for post in posts if post.earned_at < loss and (post.lost_at is None or post.lost_at >= loss)]
+        if (prize := _prize(author_id, rule, before, holdouts)) and prize.steps[0].at < loss:
+            fallen = Step(Status.REVOKED, "What it stood on no longer counts.", loss)
+            return replace(prize, steps=[prize.steps[0], fallen])
+    return None
 
 
 def _awarded(evidence: Evidence, at: datetime) -> Step:

@@ -15,6 +15,7 @@ from mask_social.env import var_directory
 from mask_social.stack import BASE, Stack, StackError
 
 PORT = 8000
+SEEDED_POSTS = 3_000
 WATCH_SECONDS = 0.5
 INTERRUPTED = 130
 BACK_OFF_SECONDS = (1, 2, 5, 10, 30)
@@ -77,7 +78,18 @@ mask_social serves at {stack.url}
 """)
     if key:
         say(f"Posted {post_own_pictures(stack.url, key)} pictures, so that the admin has something to show.")
+        seed(stack)
     say("Ctrl-C ends it.")
+
+
+def seed(stack: Stack) -> None:
+    """Invent a platform's past, so that the dashboard has something to show; without one the service serves as well."""
+    command = [sys.executable, str(BASE / "manage.py"), "seed", "--posts", str(SEEDED_POSTS)]
+    made = subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if made.returncode:
+        say(f"No past was invented for the dashboard: {made.stderr.strip()}")
+    else:
+        say(f"Invented a platform with {SEEDED_POSTS:,} posts over 90 days, so that the dashboard is not empty.")
 
 
 def watch(stack: Stack, over: threading.Event) -> None:

@@ -11,9 +11,20 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from incentives import campaigns, causes, donations, webhooks
-from incentives.models import BadgeAward, BadgeRule, Boost, Campaign, Event, Sponsor, Tier, WebhookEndpoint
+from incentives.models import (
+    BadgeAward,
+    BadgeRule,
+    Boost,
+    BoostPolicy,
+    Campaign,
+    EarningRules,
+    Event,
+    Sponsor,
+    Tier,
+    WebhookEndpoint,
+)
 from moderation.models import Author, Platform, Post, Verdict
-from tests.cast import ALL_SCOPES, make_author, make_key, make_platform, make_post
+from tests.cast import ALL_SCOPES, make_author, make_key, make_platform, make_policy, make_post
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -84,6 +95,15 @@ def make_award(author: Author | None = None, rule: BadgeRule | None = None, **fi
         )
     evidence = {"measured": rule.threshold, "threshold": rule.threshold, "post_ids": []}
     return BadgeAward.objects.create(author=author or make_author(), rule=rule, **({"evidence": evidence} | fields))
+
+
+def furnish() -> None:
+    """Add the rows of a fresh installation that a test with transactions of its own has emptied."""
+    make_policy()
+    BoostPolicy.objects.get_or_create(platform=None)
+    EarningRules.objects.get_or_create(platform=None)
+    for code, kind, threshold in (("first-mask", "masked_posts", 1), ("five-days", "distinct_days", 5)):
+        BadgeRule.objects.get_or_create(code=code, defaults={"title": code, "kind": kind, "threshold": threshold})
 
 
 def make_endpoint(
