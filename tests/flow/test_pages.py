@@ -107,6 +107,41 @@ def test_the_programme_manager_sees_how_much_of_the_budget_is_left(
     assert wait_for(signed_in, "#result_list [role=img], #result_list [role=progressbar], #result_list meter")
 
 
+_DRAWN = """
+const empty = (canvas) => !canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean);
+return [...document.querySelectorAll(".dash canvas")].filter(empty).map((canvas) => canvas.id);
+"""
+_OUT_OF_REACH = """
+const reachable = (element) => { element.focus(); return document.activeElement === element; };
+return [...document.querySelectorAll(".dash :is(a, button, select, summary, [tabindex])")]
+    .filter((element) => element.checkVisibility() && !reachable(element)).map((element) => element.outerHTML);
+"""
+
+
+def test_the_dashboard_draws_its_charts_in_both_themes_and_within_reach_of_the_keyboard(
+    scene: Scene, signed_in: webdriver.Chrome
+) -> None:
+    if not scene.shell("from incentives.seed import is_seeded; print(str(is_seeded()).lower())"):
+        scene.manage("seed", "--posts", "1000")
+    log_of(signed_in, "browser")
+    log_of(signed_in, "performance")
+    inks = set()
+    for theme in ("light", "dark"):
+        signed_in.execute_script(f"localStorage.setItem('adminTheme', '\"{theme}\"')")
+        signed_in.get(f"{scene.stack.url}/admin/?days=90&platform=seeded")
+        dash = wait_for(signed_in, ".dash")
+        shoot(signed_in, f"dashboard-{theme}")
+        inks.add(dash.value_of_css_property("color"))
+        assert len(signed_in.find_elements(By.CSS_SELECTOR, ".dash canvas")) > 5
+        assert signed_in.execute_script(_DRAWN) == []
+        assert signed_in.execute_script(_OUT_OF_REACH) == []
+    assert len(inks) == 2
+    assert [entry for entry in log_of(signed_in, "browser") if entry["level"] == "SEVERE"] == []
+    messages = [json.loads(entry["message"])["message"] for entry in log_of(signed_in, "performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith((scene.stack.url, "data:", "blob:"))] == []
+
+
 def test_the_api_pages_load_without_asking_anybody_else(scene: Scene, browser: webdriver.Chrome) -> None:
     log_of(browser, "performance")  # what came before
     browser.get(f"{scene.stack.url}/api/docs")
