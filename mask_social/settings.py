@@ -249,5 +249,5 @@ UNFOLD: dict[str, Any] = {
     ],
     "SHOW_HISTORY": True,
     "DASHBOARD_CALLBACK": "incentives.admin.dashboard.add_to",
-    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+    "SIDEBAR": {"show_search": True, "navigation": "incentives.admin.navigation.sections"},
 }

@@ -40,6 +40,11 @@ _STEPS: dict[str, Callable[[Campaign], None]] = {
     "pause": campaigns.pause,
     "end": campaigns.end,
 }
+_POSSIBLE = {
+    "activate": {Campaign.Status.DRAFT, Campaign.Status.PAUSED},
+    "pause": {Campaign.Status.ACTIVE, Campaign.Status.EXHAUSTED},
+    "end": set(Campaign.Status) - {Campaign.Status.ENDED},
+}
 _ASKED = {
     "activate": "From now on masked posts are matched.",
     "pause": "No more posts are matched until it goes on. What is promised stays promised.",
@@ -69,7 +74,23 @@ class CampaignForm(forms.ModelForm[Campaign]):
     class Meta:
         model = Campaign
         fields = "__all__"  # noqa: DJ007 - the fieldsets of the admin choose
-        help_texts = {"budget_minor": _AMOUNTS, "amount_minor": f"for each masked post, {_AMOUNTS}"}
+        labels = {
+            "budget_minor": "Budget",
+            "amount_minor": "Amount per post",
+            "hold_seconds": "Appeal window (seconds)",
+            "cap_per_author": "Posts per author",
+            "cap_per_author_per_day": "Posts per author and day",
+            "cap_per_day_minor": "Money per day",
+            "cap_per_region_minor": "Money per region",
+            "min_account_age_days": "Account age (days)",
+            "boosts_enabled": "Boosts on",
+        }
+        help_texts = {
+            "budget_minor": _AMOUNTS,
+            "amount_minor": f"for each masked post, before tiers, {_AMOUNTS}",
+            "hold_seconds": "how long a match stays reserved, so that an overturned verdict can take it back",
+        }
+        widgets = {"regions": UnfoldAdminTextInputWidget}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -147,7 +168,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     fieldsets = (
         (None, {"fields": ("name", "sponsor", "cause", "platform", "priority", "status_shown")}),
         ("Money", {"fields": ("currency", "budget_minor", "amount_minor", "budget_bar", "hold_seconds")}),
-        ("Window", {"fields": ("time_zone", ("starts_at", "ends_at"))}),
+        ("Window", {"fields": ("time_zone", "starts_at", "ends_at")}),
         (
             "Limits",
             {
@@ -164,6 +185,12 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
         """Sum up what is settled along."""
         return with_settled(super().get_queryset(request))
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Offer the steps that the campaign's status allows."""
+        status = Campaign.objects.filter(pk=object_id).values_list("status", flat=True).first()
+        shown: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # unfold's own
+        return [one for one in shown if status in _POSSIBLE.get(one.path.removeprefix("to-"), Campaign.Status.values)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> tuple[str, ...]:
         """Keep what the ledger depends on; the budget and the status have forms of their own."""

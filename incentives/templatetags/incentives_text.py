@@ -15,6 +15,12 @@ def money(minor: int, currency: str) -> str:
 
 
 @register.filter
+def amount(minor: int, currency: str) -> str:
+    """Return an amount for a table in one currency; a dash for none."""
+    return format_money(minor, currency).rpartition(" ")[0] if minor else "–"
+
+
+@register.filter
 def admin_quoted(pk: str) -> str:
     """Return a key as the admin's addresses hold it: it reads an underscore as an escape."""
     quoted: str = quote(pk)

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from incentives import campaigns, donations, proof, reports, rewards, roles
+from incentives.admin import navigation
 from incentives.admin.campaigns import CampaignForm
 from incentives.models import Campaign, LedgerEntry, Sponsor
 from tests.cast import make_author, make_platform, make_post, make_verdict
@@ -105,6 +106,15 @@ def test_a_step_that_cannot_be_is_refused_in_words(manager: Client) -> None:
     answer = manager.post(page(campaign, "step", "activate/"), follow=True)
     assert b"it cannot begin" in answer.content
     assert manager.post(page(campaign, "step", "explode/")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("status", "offered"),
+    [("draft", "activate end"), ("active", "pause end"), ("paused", "activate end"), ("ended", "")],
+)
+def test_only_the_steps_that_its_status_allows_are_offered(manager: Client, status: str, offered: str) -> None:
+    content = manager.get(page(make_campaign(status=status), "change/")).content.decode()
+    assert {step for step in ("activate", "pause", "end") if f"to-{step}" in content} == set(offered.split())
 
 
 def test_a_new_budget_needs_a_reason_and_room_for_what_is_promised(manager: Client) -> None:
@@ -315,3 +325,21 @@ def test_the_pages_take_as_many_queries_with_many_rows_as_with_few(manager: Clie
                 assert manager.get(page(campaign, rest)).status_code == 200
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+def test_the_side_of_the_admin_holds_what_a_person_may_see_and_every_link_opens() -> None:
+    for role, seen, unseen in (
+        (roles.MODERATOR, ("Review queue", "Flags"), ("Ledger", "Money", "API keys")),
+        (roles.SPONSOR, ("Campaigns", "Ledger"), ("Review queue", "Programme")),
+        (roles.AUDITOR, ("Proofs", "Experiments"), ("API keys", "Roles")),
+        (roles.PROGRAMME_MANAGER, ("Badges", "Earning rules"), ("API keys", "Roles")),
+    ):
+        client = client_of(role, role)
+        request = client.get("/admin/").wsgi_request
+        found = navigation.sections(request)
+        titles = [item["title"] for section in found for item in section["items"]]
+        titles += [section["title"] for section in found if "title" in section]
+        assert set(seen) <= set(titles) and not set(unseen) & set(titles), role
+        for section in found:
+            for item in section["items"]:
+                assert client.get(item["link"]).status_code == 200, (role, item)
