@@ -9,6 +9,7 @@ that gives is held until the transaction commits, and whoever else wants its mon
 Settling takes its posts' rows without waiting, then one campaign's.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +28,8 @@ from moderation.models import Appeal, Post, Verdict
 from moderation.time_zones import day_in
 
 __all__ = ["STANDING", "Decision", "audit", "decline", "reconcile", "settle_due", "standing_match"]
+
+logger = logging.getLogger(__name__)
 
 SETTLE_BATCH = 100
 
@@ -91,8 +94,11 @@ def settle_due(now: datetime, *, batch: int = SETTLE_BATCH) -> int:
     campaigns = _due(now).order_by("campaign").values_list("campaign", flat=True).distinct()
     total = 0
     for campaign_id in list(campaigns):
-        while settled := _settle_batch(campaign_id, now, batch):
-            total += settled
+        try:
+            while settled := _settle_batch(campaign_id, now, batch):
+                total += settled
+        except Exception:  # books that are broken must not keep the others' money from being settled
+            logger.exception("The matches of %s could not be settled.", campaign_id)
     return total
 
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, models
+from django.db import connection
 from django.db.models import F, Q
 
 from incentives.models import Claim, CountedPost, EarningRules, Fingerprint, Flag
 from moderation import similarity
 from moderation.models import Author, Photo, Platform, Post, Verdict
+from moderation.selectors import current_policy
 from moderation.time_zones import day_in
 
 Ruling = Claim.Ruling
@@ -43,7 +44,7 @@ def judge(author: Author, post: Post, now: datetime) -> Claim:
     rules = rules_for(post.platform)
     finding = _by_account(author, post, rules) or _by_pace(author, post, rules)
     if finding is None:
-        photos = list(_with_faces(post))
+        photos = _telling(post)
         finding = _by_photos(post, photos) if rules.judges_duplicates else None
         if finding is None:
             _register(post, photos, now)
@@ -118,7 +119,7 @@ def _by_pace(author: Author, post: Post, rules: EarningRules) -> Finding | None:
 
 
 def _by_photos(post: Post, photos: Sequence[Photo]) -> Finding | None:
-    """Find a post all of whose photos with faces were posted before; one new face makes it a new post.
+    """Find a post all of whose telling photos were posted before; one new face makes it a new post.
 
     A photo with too little in it to tell by counts as new: it must not be refused on a guess.
     """
@@ -151,8 +152,14 @@ def _register(post: Post, photos: Sequence[Photo], now: datetime) -> None:
     )
 
 
-def _with_faces(post: Post) -> models.QuerySet[Photo]:
-    return Photo.objects.filter(post=post, analysis__faces__isnull=False).distinct().order_by("position")
+def _telling(post: Post) -> list[Photo]:
+    """Return the photos that a post is told by: those with a face that counts, or all where only people saw one.
+
+    Something that hardly looks like a face has no say in the verdict; nor may it make an old photo a new post.
+    """
+    photos = post.photos.order_by("position")
+    least = current_policy(post.platform).min_face_score
+    return list(photos.filter(analysis__faces__score__gte=least).distinct()) or list(photos)
 
 
 def _lock(platform_id: str) -> None:

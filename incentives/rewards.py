@@ -21,7 +21,7 @@ from django.utils import timezone
 from incentives import badges, boosts, causes, donations, events, farming
 from incentives.causes import Cause
 from incentives.experiments import exposures
-from incentives.models import Claim, Event, Match, Outcome, PendingChange, RewardApplication
+from incentives.models import Claim, Event, LedgerEntry, Match, Outcome, PendingChange, RewardApplication
 from moderation.models import Author, Post, Verdict
 
 logger = logging.getLogger(__name__)
@@ -85,32 +85,38 @@ def take_back(post_id: str) -> bool:
         if verdict is not None:
             cause = causes.by_withdrawal(pending.causation_id if pending else post.pk)
             _reconcile(post, verdict, cause, None, timezone.now())
-            if not Match.objects.filter(post=post, status=Match.Status.SETTLED).exists():
-                farming.release(post)
+            _forget(post)
         if pending is not None:
             pending.delete()
         return verdict is not None
 
 
-def overdue(now: datetime) -> QuerySet[PendingChange]:
+def overdue(now: datetime, *, after: int = 0) -> QuerySet[PendingChange]:
     """Return the changes whose message must have been lost, the oldest first, some at a time."""
-    return PendingChange.objects.filter(created_at__lte=now - LOST_AFTER).order_by("pk")[:SWEEP_BATCH]
+    lost = PendingChange.objects.filter(created_at__lte=now - LOST_AFTER, pk__gt=after)
+    return lost.order_by("pk")[:SWEEP_BATCH]
 
 
 def sweep(now: datetime) -> int:
     """Do what was missed; return how many changes were."""
-    done = 0
-    for change in overdue(now):
-        try:
-            if change.verdict_id is None:
-                take_back(change.post_id)
-            else:
-                apply_verdict(change.verdict_id)
-        except Exception:  # one that cannot be done must not keep the others from being done; it is tried again
-            logger.exception("The change %s of %s failed.", change.pk, change.post_id)
-        else:
-            done += 1
+    done = last = 0
+    # Past those that fail, however many: else a batch of them would keep all later ones waiting.
+    while done < SWEEP_BATCH and (batch := list(overdue(now, after=last))):
+        done += sum(map(_try, batch))
+        last = batch[-1].pk
     return done
+
+
+def _try(change: PendingChange) -> bool:
+    try:
+        if change.verdict_id is None:
+            take_back(change.post_id)
+        else:
+            apply_verdict(change.verdict_id)
+    except Exception:  # one that cannot be done must not keep the others from being done; it is tried again
+        logger.exception("The change %s of %s failed.", change.pk, change.post_id)
+        return False
+    return True
 
 
 def _claim(post_id: str, now: datetime) -> None:
@@ -168,7 +174,16 @@ def _tell(post: Post, verdict: Verdict, now: datetime) -> RewardApplication:
 def _settle_up(post: Post, latest: Verdict, arm: exposures.Arm | None, now: datetime) -> RewardApplication.Reason:
     if post.status == Post.Status.WITHDRAWN and latest.outcome == Verdict.Outcome.MASKED:
         return Reason.WITHDRAWN  # the withdrawal, not this verdict, is why the post gives back: take_back sees to it
-    return _reconcile(post, latest, causes.by_verdict(latest), arm, now)
+    reason = _reconcile(post, latest, causes.by_verdict(latest), arm, now)
+    if post.status == Post.Status.WITHDRAWN:
+        _forget(post)  # what was settled when it was withdrawn is refunded only now
+    return reason
+
+
+def _forget(post: Post) -> None:
+    """Let a withdrawn post's photos be posted again, unless their money stays where it went."""
+    if not Match.objects.filter(post=post, status=Match.Status.SETTLED).exists():
+        farming.release(post)
 
 
 def _reconcile(
@@ -179,7 +194,8 @@ def _reconcile(
     claim = Claim.objects.filter(post=post).first() if _is_masked(post, latest) else None
     counts = claim is not None and claim.ruling == Claim.Ruling.COUNTS
     earned_by = latest if counts else None
-    withheld = arm is not None and arm.is_holdout
+    # A withdrawal gives nothing: least of all a badge to an author who is held out, whose arm is not asked for then.
+    withheld = cause.kind == LedgerEntry.Cause.WITHDRAWAL or (arm is not None and arm.is_holdout)
     farming.count(author, post, earned_by)
     if arm is not None and counts:
         exposures.note(arm, author, post, Outcome.Kind.MASKED_POST, now)

@@ -347,6 +347,20 @@ def test_a_match_is_not_settled_while_something_may_still_take_it_back() -> None
     assert donations.settle_due(NOON) == 1
 
 
+def test_a_campaign_whose_books_are_broken_keeps_no_others_money_from_being_settled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken, sound = sorted((make_campaign(regions=[code], hold_seconds=0) for code in ("DE", "FR")), key=lambda c: c.pk)
+    for campaign in (broken, sound):
+        give(masked_posts(1, region=campaign.regions[0])[0], NOON)
+    Campaign.objects.filter(pk=broken.pk).update(last_entry=0)  # the next number is taken
+
+    assert donations.settle_due(NOON) == 1
+
+    assert Match.objects.get(status="settled").campaign == sound
+    assert f"The matches of {broken.pk} could not be settled." in caplog.text
+
+
 def test_an_amount_that_is_changed_while_a_post_is_matched_is_the_one_that_is_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

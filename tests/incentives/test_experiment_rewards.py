@@ -54,6 +54,20 @@ def test_the_holdout_goes_without_badge_and_boost_and_not_without_money(held_out
     assert noted(post) == {"post", "masked_post"}
 
 
+@pytest.mark.parametrize("undo", ["overturned", "withdrawn"])
+def test_the_holdout_is_given_no_badge_by_a_post_that_is_undone(undo: str) -> None:
+    author = author_in(make_experiment(), held_out=True)
+    _, gone = judged(author), judged(author)
+
+    if undo == "overturned":
+        assert rewards.apply_verdict(make_verdict(gone, "unmasked", source=Verdict.Source.REVIEWER).pk)
+    else:
+        cast.withdraw(gone)
+        assert rewards.take_back(gone.pk)
+
+    assert not BadgeAward.objects.exists()
+
+
 @pytest.mark.parametrize("outcome", Verdict.Outcome.values)
 def test_any_verdict_exposes_whatever_was_seen(outcome: str) -> None:
     author = make_author()

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from incentives import farming, rewards, selectors
+from incentives import donations, farming, rewards, selectors
 from incentives.models import (
     BadgeAward,
     Boost,
@@ -24,7 +24,7 @@ from incentives.models import (
 )
 from moderation import posts
 from moderation import selectors as posts_selectors
-from moderation.models import Author, Post, Verdict
+from moderation.models import Author, Face, Post, Verdict
 from tests.cast import make_author, make_platform, make_post, make_verdict
 from tests.incentives.builders import at_once, make_campaign, types_of
 
@@ -114,6 +114,22 @@ def test_one_new_face_makes_it_a_new_post_and_a_new_landscape_does_not() -> None
     assert ruling(applied(photographed(author, pdq(1), pdq(3), faces=[MASK, NOBODY]))) == "near_duplicate"
 
 
+def test_something_that_hardly_looks_like_a_face_makes_no_new_post() -> None:
+    author = make_author()
+    applied(photographed(author, pdq(1)))
+    again = photographed(author, pdq(1), pdq(2), faces=[MASK, MASK])
+    Face.objects.filter(analysis__photo__post=again, analysis__photo__position=1).update(score=0.5)
+
+    assert ruling(applied(again)) == "near_duplicate"
+
+
+def test_a_photo_on_which_only_people_saw_a_face_counts_once() -> None:
+    author = make_author()
+    made = [applied(photographed(author, pdq(1), faces=[NOBODY])) for _ in range(2)]
+
+    assert [ruling(post) for post in made] == ["counts", "near_duplicate"]
+
+
 def test_a_photo_whose_post_was_withdrawn_may_be_posted_again() -> None:
     author = make_author()
     first = applied(photographed(author, pdq(1)))
@@ -124,8 +140,6 @@ def test_a_photo_whose_post_was_withdrawn_may_be_posted_again() -> None:
 
 
 def test_a_photo_whose_money_was_settled_may_not() -> None:
-    from incentives import donations
-
     make_campaign(hold_seconds=0)
     author = make_author()
     first = applied(photographed(author, pdq(1)))
@@ -134,6 +148,22 @@ def test_a_photo_whose_money_was_settled_may_not() -> None:
     rewards.take_back(first.pk)
 
     assert ruling(applied(photographed(author, pdq(1)))) == "near_duplicate"
+
+
+@pytest.mark.parametrize("is_withdrawal_first", [True, False])
+def test_a_photo_whose_settled_money_was_refunded_may_whatever_comes_first(is_withdrawal_first: bool) -> None:
+    make_campaign(hold_seconds=0)
+    author = make_author()
+    first = applied(photographed(author, pdq(1)))
+    assert donations.settle_due(timezone.now()) == 1
+    verdict = make_verdict(first, "unmasked", source=Verdict.Source.REVIEWER)
+    posts.withdraw(first)
+    taken_back = is_withdrawal_first and rewards.take_back(first.pk)
+    assert rewards.apply_verdict(verdict.pk)
+    assert taken_back or rewards.take_back(first.pk)
+
+    assert Match.objects.get().status == "refunded"
+    assert ruling(applied(photographed(author, pdq(1)))) == "counts"
 
 
 def test_duplicates_are_let_through_where_the_rules_say_so() -> None:

@@ -310,6 +310,25 @@ def test_a_change_that_cannot_be_done_keeps_no_other_from_being_done(monkeypatch
     assert Boost.objects.get().verdict_id == good.pk
 
 
+def test_more_changes_that_cannot_be_done_than_a_batch_holds_keep_no_later_one_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rewards, "SWEEP_BATCH", 2)
+    bad = {reach(make_post(outcome="masked")).pk for _ in range(5)}
+    good = reach(make_post(outcome="masked"))
+    real = rewards.apply_verdict
+
+    def fail(verdict_id: str) -> bool:
+        if verdict_id in bad:
+            raise RuntimeError("something that nobody thought of")
+        return real(verdict_id)
+
+    monkeypatch.setattr(rewards, "apply_verdict", fail)
+
+    assert rewards.sweep(timezone.now() + rewards.LOST_AFTER) == 1
+    assert Boost.objects.get().verdict_id == good.pk
+
+
 def test_all_that_follows_from_one_thing_has_one_causation_id() -> None:
     make_campaign()
     post = make_post(outcome="masked")
