@@ -1,8 +1,9 @@
 """The pages of the admin, opened one after the other as staff would: lists, their filters, a search, rows and forms."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import admin
@@ -12,10 +13,11 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
+from django.urls import NoReverseMatch, URLPattern, reverse
 
 CHOICES_TRIED = 3
 SEARCHED = "user-0001"
+_USUAL = ("changelist", "add", "change", "history", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,29 @@ def _of_model(client: Client, model: Any, page: ModelAdmin[Any], tried: int) -> 
         yield from (changelist + choice["query_string"] for choice in choices[:tried])
     if response.wsgi_request.user.is_superuser and page.has_add_permission(response.wsgi_request):
         yield reverse(f"{name}_add")
-    for row in list(rows.result_list)[:1]:
+    shown = list(rows.result_list)[:1]
+    for row in shown:
         yield reverse(f"{name}_change", args=[quote(row.pk)])
         yield reverse(f"{name}_history", args=[quote(row.pk)])
+    yield from _of_its_own(client, model, page, [row.pk for row in shown])
+
+
+def _of_its_own(client: Client, model: Any, page: ModelAdmin[Any], keys: Sequence[Any]) -> Iterator[str]:
+    """Return the addresses that only this model has; what wants to be posted to is no page."""
+    usual = {f"{model._meta.app_label}_{model._meta.model_name}_{view}" for view in _USUAL}
+    for pattern in page.get_urls():
+        if not isinstance(pattern, URLPattern) or not pattern.name or pattern.name in usual:
+            continue
+        # Some take the key as it is, others as the admin writes it.
+        for arguments in ([], *([key] for key in keys), *([quote(key)] for key in keys)):
+            try:
+                address = reverse(f"admin:{pattern.name}", args=arguments)
+            except NoReverseMatch:
+                continue
+            response = client.get(address)
+            if response.status_code == HTTPStatus.OK and response["Content-Type"].startswith("text/html"):
+                yield address
+                break
 
 
 def _open(client: Client, address: str, rounds: int) -> Opened:

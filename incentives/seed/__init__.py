@@ -64,11 +64,7 @@ def seed(
     if is_seeded():
         raise SeedError("This database is seeded already; a fresh one can be.")
     with transaction.atomic():
-        written = _Writer(posts, now, number, progress).write(checked=checked)
-    progress("statistics for the planner")
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
-    return written
+        return _Writer(posts, now, number, progress).write(checked=checked)
 
 
 class _Writer:
@@ -98,10 +94,13 @@ class _Writer:
             self.progress(step)
             self._run(statement)
         awards = self._award_badges()
-        self._write_trials()
-        self.progress("daily figures")
-        self._run("ANALYZE")
+        experiments = self._write_trials()
+        self.progress("statistics for the planner")
+        self._run("ANALYZE")  # what was written a moment ago looks empty to it
+        self.progress("daily figures, and sums of the experiments")
         figures.rebuild(self.now)
+        for experiment in experiments:
+            upkeep.add_up(experiment, self.now)
         return Seeded(self.posts, self._count("seed_author"), len(books.given), awards)
 
     def _values(self, policy: Policy) -> dict[str, Any]:
@@ -188,7 +187,8 @@ class _Writer:
         self._copy("incentives_badgechange", prizes.CHANGE_COLUMNS, changes)
         return len(found)
 
-    def _write_trials(self) -> None:
+    def _write_trials(self) -> list[Experiment]:
+        found = []
         statuses = Experiment.Status.ENDED, Experiment.Status.RUNNING
         for trial, status, held in zip((self.ended, self.running), statuses, ("held_before", "held_now"), strict=True):
             over = status == Experiment.Status.ENDED
@@ -206,7 +206,8 @@ class _Writer:
             for step, statement in statements.TRIAL:
                 self.progress(step)
                 self._run(statement.replace("{held}", held), times)
-            upkeep.add_up(experiment, self.now)
+            found.append(experiment)
+        return found
 
     def _run(self, statement: str, values: dict[str, Any] | None = None) -> None:
         with connection.cursor() as cursor:

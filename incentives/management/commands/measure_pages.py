@@ -1,5 +1,6 @@
 """Open the pages of staff, and say how long each takes and how often it asks the database."""
 
+import logging
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         console = Console(file=self.stdout, width=150)  # type: ignore[arg-type]  # writes alike
         table = Table("page", "ms", "queries", "status")
         opened = []
+        logging.getLogger("django.request").setLevel(logging.ERROR)  # it is found out which addresses are pages
         for page in measure(only=options["only"], rounds=options["rounds"]):
             opened.append(page)
             style = "red" if is_wrong(page) else ""
