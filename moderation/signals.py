@@ -8,9 +8,6 @@ verdict_reached = Signal()
 post_failed = Signal()
 # Sent inside the transaction that withdraws a post; arguments: post_id.
 post_withdrawn = Signal()
-# Sent inside the transaction that opens, or decides, an appeal; arguments: appeal_id.
-appeal_opened = Signal()
-appeal_decided = Signal()
 # Sent inside the transaction that takes an appeal in; arguments: appeal_id.
 appeal_opened = Signal()
 # Sent inside the transaction that decides an appeal, after verdict_reached where it changes the verdict; arguments:

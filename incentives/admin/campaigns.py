@@ -195,7 +195,11 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> tuple[str, ...]:
         """Keep what the ledger depends on; the budget and the status have forms of their own."""
         shown = ("budget_bar", "status_shown")
-        return shown if obj is None else (*shown, "currency", "budget_minor", "platform")
+        if obj is None:
+            return shown
+        kept = (*shown, "currency", "budget_minor", "platform")
+        # Once it has begun its books are that sponsor's, and count days of that zone, none of which may be cut in two.
+        return kept if obj.status == Campaign.Status.DRAFT else (*kept, "sponsor", "time_zone")
 
     def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         """Refuse: its books stay."""
@@ -205,8 +209,10 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
         """Write what was changed and nothing else; book the budget of a new one."""
         if not change:
             campaigns.create_campaign(obj, _user(request), timezone.now(), reason="The campaign was made.")
-        elif form.changed_data:
-            obj.save(update_fields=form.changed_data)
+        elif changed := set(form.changed_data):
+            if "time_zone" in changed:
+                changed |= {"starts_at", "ends_at"}  # the same on the clock is another moment there
+            obj.save(update_fields=changed)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Open or exhaust the campaign as its new amount and tiers have it."""

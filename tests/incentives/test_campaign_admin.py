@@ -179,6 +179,30 @@ def test_saving_the_form_changes_neither_budget_nor_status(manager: Client) -> N
     assert (campaign.name, campaign.status, campaign.budget_minor) == ("Renamed", "active", 100_00)
 
 
+@pytest.mark.parametrize("status", ["draft", "active", "paused", "ended"])
+def test_the_books_change_hands_only_before_there_are_any(manager: Client, status: str) -> None:
+    campaign = make_campaign(status=status)
+    other = Sponsor.objects.create(name="Somebody else")
+
+    assert manager.post(page(campaign, "change/"), form_of(campaign, sponsor=other.pk)).status_code == 302
+
+    campaign.refresh_from_db()
+    assert (campaign.sponsor == other) == (status == "draft")
+
+
+@pytest.mark.parametrize(("status", "zone", "hour"), [("draft", "Asia/Tokyo", 15), ("active", "UTC", 0)])
+def test_the_window_moves_with_the_time_zone_until_the_campaign_has_begun(
+    manager: Client, status: str, zone: str, hour: int
+) -> None:
+    campaign = make_campaign(status=status, ends_at=datetime(2036, 1, 1, tzinfo=UTC))
+    values = form_of(campaign, time_zone="Asia/Tokyo", ends_at_0="2036-01-01", ends_at_1="00:00:00")
+
+    assert manager.post(page(campaign, "change/"), values).status_code == 302
+
+    campaign.refresh_from_db()
+    assert (campaign.time_zone, campaign.ends_at and campaign.ends_at.hour) == (zone, hour)
+
+
 @pytest.mark.parametrize(
     ("field", "values", "said"),
     [
@@ -188,7 +212,7 @@ def test_saving_the_form_changes_neither_budget_nor_status(manager: Client) -> N
     ],
 )
 def test_what_is_wrong_is_named(manager: Client, field: str, values: dict[str, Any], said: str) -> None:
-    campaign = make_campaign()
+    campaign = make_campaign(status="draft")
     answer = manager.post(page(campaign, "change/"), form_of(campaign, **values))
     assert answer.status_code == 200
     assert said in answer.context["adminform"].form.errors[field][0]
