@@ -1,5 +1,8 @@
 """Sponsors, their campaigns, and every cent: money promised, paid, and given back."""
 
+from functools import reduce
+from operator import or_
+
 import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -196,7 +199,20 @@ class Match(models.Model):
                 transitions=[("reserved", "settled"), ("reserved", "voided"), ("settled", "refunded")],
             ),
             pgtrigger.ReadOnly(
-                name="match_keeps_its_terms", fields=["campaign", "amount_minor", "created_at", "day", "region"]
+                name="match_keeps_its_terms",
+                fields=["campaign", "amount_minor", "created_at", "day", "region", "settle_at"],
+            ),
+            # Erasure takes them away, and nothing puts others there.
+            pgtrigger.Protect(
+                name="match_keeps_its_post",
+                operation=pgtrigger.Update,
+                condition=reduce(
+                    or_,
+                    (
+                        pgtrigger.Q(**{f"new__{name}__isnull": False, f"old__{name}__df": pgtrigger.F(f"new__{name}")})
+                        for name in ("post", "author", "verdict")
+                    ),
+                ),
             ),
             pgtrigger.Protect(name="match_is_never_deleted", operation=pgtrigger.Delete),
         ]
@@ -305,7 +321,7 @@ class LedgerProof(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        triggers = [pgtrigger.Protect(name="proof_is_never_edited", operation=pgtrigger.Update)]
+        triggers = [pgtrigger.Protect(name="proof_is_never_edited", operation=pgtrigger.Update | pgtrigger.Delete)]
 
     def __str__(self) -> str:
         return f"proof of {self.campaign} at {self.ran_at:%Y-%m-%d %H:%M}"

@@ -13,6 +13,7 @@ from django.utils import timezone
 from incentives import donations, proof
 from incentives.models import Campaign, CampaignDay, LedgerEntry, LedgerProof, Match, Tier
 from incentives.tasks import prove_ledgers
+from tests.cast import make_author
 from tests.incentives.builders import give, make_campaign, masked_posts, take
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
@@ -103,6 +104,7 @@ def test_a_step_of_a_match_without_its_match_is_refused() -> None:
             "proof_is_never_edited",
             lambda: LedgerProof.objects.filter(pk=proof.prove(make_campaign(), NOON).pk).update(problems=[]),
         ),
+        ("proof_is_never_edited", lambda: proof.prove(make_campaign(), NOON).delete()),
     ],
 )
 def test_the_database_refuses_to_change_the_past(trigger: str, act: Callable[[], object]) -> None:
@@ -117,12 +119,25 @@ def test_the_database_refuses_to_change_the_past(trigger: str, act: Callable[[],
         {"created_at": datetime(2020, 1, 1, tzinfo=UTC)},
         {"day": date(2020, 1, 1)},
         {"region": "FR"},
+        {"settle_at": datetime(2036, 1, 1, tzinfo=UTC)},
     ],
 )
 def test_the_terms_of_a_match_never_change(change: dict[str, Any]) -> None:
     match = a_match()
     with pytest.raises(DatabaseError, match="match_keeps_its_terms"), transaction.atomic():
         Match.objects.filter(pk=match.pk).update(**change)
+
+
+@pytest.mark.parametrize("name", ["post", "author", "verdict"])
+def test_a_match_is_no_other_posts_ever_and_an_erased_ones_stays_so(name: str) -> None:
+    [one, other] = masked_posts(2)
+    make_campaign()
+    give(one)
+    matches, wrong = Match.objects.all(), {"post": other, "author": make_author(), "verdict": other.verdicts.get()}
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="match_keeps_its_post"), transaction.atomic():
+            matches.update(**{name: wrong[name]})
+        matches.update(**{name: None})  # as erasure does
 
 
 STATUSES = ("reserved", "settled", "voided", "refunded")
