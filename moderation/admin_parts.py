@@ -171,3 +171,21 @@ class Operated(ReadOnly):
         """Ask for the permission to change; actions name this one."""
         options = self.model._meta
         return bool(request.user.has_perm(f"{options.app_label}.change_{options.model_name}"))
+
+
+class Previewed:
+    """A model form whose other button shows what would come of it: asked for that, it is never taken for valid."""
+
+    preview: str
+    is_bound: bool
+    data: Any
+
+    @property
+    def is_for_preview(self) -> bool:
+        """Say whether the button was Preview."""
+        return self.is_bound and self.preview in self.data
+
+    def is_valid(self) -> bool:
+        """Say whether it may be saved."""
+        valid: bool = super().is_valid()  # type: ignore[misc]  # a mixin for forms
+        return valid and not self.is_for_preview

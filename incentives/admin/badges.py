@@ -26,18 +26,19 @@ from incentives.badges import Terms, backfill
 from incentives.badges.preview import preview as preview_of
 from incentives.credentials.criteria import in_words
 from incentives.models import BadgeAward, BadgeBackfill, BadgeRule
-from moderation.admin_parts import ModelAdmin, Operated, label, link_to, member, progress
+from moderation.admin_parts import ModelAdmin, Operated, Previewed, label, link_to, member, progress
 
 _REGION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 # The buttons, as unfold names them.
-_PREVIEW = "incentives_badgerule_preview"
 _MEASURE = "incentives_badgerule_save_and_measure"
 # How often the page of a job that is under way loads itself again.
 _REFRESH_SECONDS = 2
 
 
-class BadgeRuleForm(forms.ModelForm[BadgeRule]):
+class BadgeRuleForm(Previewed, forms.ModelForm[BadgeRule]):
     """A rule as staff may change it; asked for a preview, it is never taken for valid, so that nothing is saved."""
+
+    preview = "incentives_badgerule_preview"
 
     class Meta:
         model = BadgeRule
@@ -68,15 +69,6 @@ class BadgeRuleForm(forms.ModelForm[BadgeRule]):
         if series and level and others.filter(series=series, level=level).exists():
             self.add_error("level", f"“{series}” has a level {level} already.")
         return cleaned
-
-    @property
-    def is_for_preview(self) -> bool:
-        """Say whether the button was Preview."""
-        return self.is_bound and _PREVIEW in self.data
-
-    def is_valid(self) -> bool:
-        """Say whether it may be saved."""
-        return super().is_valid() and not self.is_for_preview
 
 
 @admin.register(BadgeRule)

@@ -17,11 +17,10 @@ from unfold.decorators import action  # type: ignore[import-untyped]  # unfold s
 from incentives import boosts
 from incentives.admin import boost_parts
 from incentives.models import Boost, BoostPolicy
-from moderation.admin_parts import ModelAdmin, ReadOnly, label, link_to, moment
+from moderation.admin_parts import ModelAdmin, Previewed, ReadOnly, label, link_to, moment
 from moderation.models import Author
 
 # The button, as unfold names it.
-_PREVIEW = "incentives_boostpolicy_preview"
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -148,8 +147,10 @@ class BoostAdmin(ReadOnly, ModelAdmin[Boost]):
         return moment(boost.revoked_at)
 
 
-class BoostPolicyForm(forms.ModelForm[BoostPolicy]):
+class BoostPolicyForm(Previewed, forms.ModelForm[BoostPolicy]):
     """Terms as staff may change them; asked for a preview, they are never taken for valid, so nothing is saved."""
+
+    preview = "incentives_boostpolicy_preview"
 
     class Meta:
         model = BoostPolicy
@@ -172,15 +173,6 @@ class BoostPolicyForm(forms.ModelForm[BoostPolicy]):
         if "platform" in cleaned and others.filter(platform=cleaned["platform"]).exists():
             self.add_error("platform", "It has a policy already.")
         return cleaned
-
-    @property
-    def is_for_preview(self) -> bool:
-        """Say whether the button was Preview."""
-        return self.is_bound and _PREVIEW in self.data
-
-    def is_valid(self) -> bool:
-        """Say whether it may be saved."""
-        return super().is_valid() and not self.is_for_preview
 
 
 @admin.register(BoostPolicy)

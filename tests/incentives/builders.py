@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from django.contrib.auth.models import Group, User
 from django.db import connection, transaction
+from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -162,3 +164,12 @@ def at_once(work: Callable[[T], R], items: Sequence[T], *, threads: int = 16) ->
 
     with ThreadPoolExecutor(len(lanes)) as pool:
         return [result for results in pool.map(run, lanes) for result in results]
+
+
+def signed_in(role: str, name: str | None = None) -> Client:
+    """Return a browser in which somebody of the staff with a role is signed in."""
+    user = User.objects.create_user(name or role, is_staff=True)
+    user.groups.add(Group.objects.get(name=role))
+    client = Client()
+    client.force_login(user)
+    return client

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -12,7 +11,7 @@ from django.utils import timezone
 from incentives import roles
 from incentives.models import Boost, BoostPolicy, Campaign
 from tests.cast import make_author, make_platform, make_post
-from tests.incentives.builders import make_boost, make_campaign
+from tests.incentives.builders import make_boost, make_campaign, signed_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
 BOOSTS = "/admin/incentives/boost/"
@@ -27,17 +26,9 @@ TERMS = {
 }
 
 
-def client_of(role: str) -> Client:
-    user = User.objects.create_user(role, is_staff=True)
-    user.groups.add(Group.objects.get(name=role))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def manager() -> Client:
-    return client_of(roles.PROGRAMME_MANAGER)
+    return signed_in(roles.PROGRAMME_MANAGER)
 
 
 @pytest.fixture
@@ -208,7 +199,7 @@ def test_the_policy_of_everybody_cannot_be_deleted(admin_client: Client, policy:
 
 @pytest.mark.parametrize("role", [roles.AUDITOR, roles.MODERATOR, roles.SPONSOR])
 def test_nobody_else_may_switch(role: str, policy: BoostPolicy) -> None:
-    client = client_of(role)
+    client = signed_in(role)
     assert client.get(f"{POLICIES}{policy.pk}/switch/off/").status_code == 403
     assert client.post(f"{POLICIES}{policy.pk}/switch/off/").status_code == 403
     policy.refresh_from_db()

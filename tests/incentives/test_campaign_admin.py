@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
@@ -18,22 +19,14 @@ from incentives.admin import navigation
 from incentives.admin.campaigns import CampaignForm
 from incentives.models import Campaign, LedgerEntry, Sponsor
 from tests.cast import make_author, make_platform, make_post, make_verdict
-from tests.incentives.builders import make_campaign
+from tests.incentives.builders import make_campaign, signed_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
 
 
-def client_of(role: str, name: str = "somebody") -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.groups.add(Group.objects.get(name=role))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def manager() -> Client:
-    return client_of(roles.PROGRAMME_MANAGER, "manager")
+    return signed_in(roles.PROGRAMME_MANAGER, "manager")
 
 
 def page(campaign: Campaign, *rest: str) -> str:
@@ -99,6 +92,21 @@ def test_a_campaign_is_made_funded_and_begun(manager: Client) -> None:
     manager.post(page(campaign, "step", "activate/"))
     campaign.refresh_from_db()
     assert campaign.status == "active"
+
+
+def test_every_page_of_a_campaign_is_reached_from_the_list_by_its_links(manager: Client) -> None:
+    campaign = make_campaign()
+    at = f"/admin/incentives/campaign/{quote(campaign.pk)}"
+    assert at != f"/admin/incentives/campaign/{campaign.pk}", "the admin writes ids in its own way"
+    assert f"{at}/change/" in manager.get("/admin/incentives/campaign/").content.decode()
+
+    content = manager.get(f"{at}/change/").content.decode()
+    linked = {
+        step: f"{at}/to-{step}" in content for step in ("statement", "budget", "activate", "pause", "end", "prove")
+    }
+    assert [step for step, there in linked.items() if not there] == ["activate"], "it is active already"
+    for step in linked:
+        assert manager.get(f"{at}/to-{step}", follow=True).status_code == 200, step
 
 
 def test_a_step_that_cannot_be_is_refused_in_words(manager: Client) -> None:
@@ -287,7 +295,7 @@ def test_a_sponsors_people_see_their_own_campaigns_and_change_nothing() -> None:
     others = make_campaign(sponsor="Theirs", name="First of theirs")
     lived(own)
     lived(others)
-    client = client_of(roles.SPONSOR, "sponsor")
+    client = signed_in(roles.SPONSOR, "sponsor")
     own.sponsor.users.add(User.objects.get(username="sponsor"))
 
     listed = client.get("/admin/incentives/campaign/").content.decode()
@@ -312,13 +320,13 @@ def test_a_sponsors_people_see_their_own_campaigns_and_change_nothing() -> None:
 
 def test_somebody_in_the_sponsors_role_without_a_sponsor_sees_nothing() -> None:
     campaign = make_campaign(name="Not to be seen")
-    client = client_of(roles.SPONSOR)
+    client = signed_in(roles.SPONSOR)
     assert campaign.name not in client.get("/admin/incentives/campaign/").content.decode()
 
 
 def test_an_auditor_sees_every_campaign_and_changes_nothing() -> None:
     campaign = make_campaign()
-    client = client_of(roles.AUDITOR)
+    client = signed_in(roles.AUDITOR)
     for rest in ("change/", "statement/", "prove/"):
         assert client.get(page(campaign, rest)).status_code == 200
     assert client.post(page(campaign, "budget/"), {"budget_minor": 0, "reason": "x"}).status_code == 403
@@ -327,7 +335,7 @@ def test_an_auditor_sees_every_campaign_and_changes_nothing() -> None:
 
 def test_a_moderator_sees_no_money() -> None:
     campaign = make_campaign()
-    client = client_of(roles.MODERATOR)
+    client = signed_in(roles.MODERATOR)
     assert client.get("/admin/incentives/campaign/").status_code == 403
     assert client.get(page(campaign, "statement/")).status_code == 403
     assert client.get("/admin/moderation/post/").status_code == 200
@@ -358,7 +366,7 @@ def test_the_side_of_the_admin_holds_what_a_person_may_see_and_every_link_opens(
         (roles.AUDITOR, ("Proofs", "Experiments"), ("API keys", "Roles")),
         (roles.PROGRAMME_MANAGER, ("Badges", "Earning rules"), ("API keys", "Roles")),
     ):
-        client = client_of(role, role)
+        client = signed_in(role, role)
         request = client.get("/admin/").wsgi_request
         found = navigation.sections(request)
         titles = [item["title"] for section in found for item in section["items"]]

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.utils import quote
-from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -18,7 +17,7 @@ from incentives.experiments import lifecycle, simulation, upkeep
 from incentives.experiments.simulation import World
 from incentives.models import Experiment, ExperimentSums, Exposure
 from moderation.models import Author
-from tests.incentives.builders import make_campaign
+from tests.incentives.builders import make_campaign, signed_in
 from tests.incentives.experiment_rows import known_platform, make_experiment, make_posts, match, settle_down
 
 pytestmark = pytest.mark.django_db
@@ -29,15 +28,6 @@ WORLD = World(authors=120, holdout_percent=50, posts_per_author=3, masked_share=
 
 def page(experiment: Experiment, name: str = "change") -> str:
     return f"{LIST}{quote(experiment.pk)}/{name}/"
-
-
-def signed_in(role: str) -> Client:
-    roles.complete()
-    user = User.objects.create_user(role, is_staff=True)
-    user.groups.add(Group.objects.get(name=role))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
