@@ -85,10 +85,12 @@ def end_due(now: datetime) -> int:
     return sum(over.filter(pk=pk).update(status=Status.ENDED) for pk in list(over.values_list("pk", flat=True)))
 
 
-def reassess(now: datetime) -> int:
-    """Open or exhaust running campaigns whose amount or tiers were edited; return how many."""
+def reassess(now: datetime, *, only: Campaign | None = None) -> int:
+    """Open or exhaust running campaigns whose amount or tiers were edited, or `only` one; return how many."""
     changed = 0
-    for campaign in Campaign.objects.filter(status__in=[Status.ACTIVE, Status.EXHAUSTED]).prefetch_related("tiers"):
+    running = Campaign.objects.filter(status__in=[Status.ACTIVE, Status.EXHAUSTED])
+    running = running if only is None else running.filter(pk=only.pk)
+    for campaign in running.prefetch_related("tiers"):
         if offers.status_of(campaign, now) == campaign.status:
             continue
         with transaction.atomic():

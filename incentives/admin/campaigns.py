@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -188,7 +189,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Offer the steps that the campaign's status allows."""
-        status = Campaign.objects.filter(pk=object_id).values_list("status", flat=True).first()
+        status = Campaign.objects.filter(pk=unquote(object_id)).values_list("status", flat=True).first()
         shown: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # unfold's own
         return [one for one in shown if status in _POSSIBLE.get(one.path.removeprefix("to-"), Campaign.Status.values)]
 
@@ -217,7 +218,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Open or exhaust the campaign as its new amount and tiers have it."""
         super().save_related(request, form, formsets, change)
-        campaigns.reassess(timezone.now())
+        campaigns.reassess(timezone.now(), only=form.instance)  # this page's transaction holds its row, and no other's
 
     def get_urls(self) -> list[URLPattern]:
         """Add the steps of a campaign's life, its budget and its statement."""
@@ -346,7 +347,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
         allowed = self.has_change_permission if to_change else self.has_view_permission
         if not allowed(request):
             raise PermissionDenied
-        campaign: Campaign = get_object_or_404(self.get_queryset(request), pk=object_id)
+        campaign: Campaign = get_object_or_404(self.get_queryset(request), pk=unquote(object_id))
         return campaign
 
     def _page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:

@@ -203,6 +203,15 @@ def test_a_sweep_follows_an_amount_that_was_edited(fields: dict[str, Any], chang
     assert campaigns.reassess(timezone.now()) == 0
 
 
+def test_a_page_that_saved_a_campaign_follows_it_alone() -> None:
+    saved, other = make_campaign(budget_minor=60), make_campaign(budget_minor=60)
+    Campaign.objects.update(amount_minor=61)
+
+    assert campaigns.reassess(timezone.now(), only=saved) == 1
+
+    assert (status_of(saved), status_of(other)) == ("exhausted", "active")
+
+
 STATUSES = ("draft", "active", "paused", "exhausted", "ended")
 LEGAL = {
     *(("draft", after) for after in ("active", "ended")),
