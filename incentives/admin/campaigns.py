@@ -165,7 +165,8 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     list_select_related = ("platform", "sponsor")
     search_fields = ("name", "sponsor__name", "cause")
     inlines = (TierInline,)
-    actions_detail = ("statement", "change_budget", "activate", "pause", "end", "prove")
+    # Not named as the pages they lead to: unfold names their addresses after them.
+    actions_detail = ("to_statement", "to_budget", "to_activate", "to_pause", "to_end", "to_prove")
     fieldsets = (
         (None, {"fields": ("name", "sponsor", "cause", "platform", "priority", "status_shown")}),
         ("Money", {"fields": ("currency", "budget_minor", "amount_minor", "budget_bar", "hold_seconds")}),
@@ -238,32 +239,32 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
         ]
 
     @action(description="Statement", icon="receipt_long", url_path="to-statement")  # type: ignore[untyped-decorator]  # unfold
-    def statement(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def to_statement(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the sponsor's statement."""
         return _to("statement", object_id)
 
     @action(description="Change the budget", icon="payments", url_path="to-budget", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold
-    def change_budget(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def to_budget(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the form of the budget."""
         return _to("budget", object_id)
 
     @action(description="Activate", icon="play_arrow", url_path="to-activate", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold
-    def activate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def to_activate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the question."""
         return _to("step", object_id, "activate")
 
     @action(description="Pause", icon="pause", url_path="to-pause", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold
-    def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def to_pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the question."""
         return _to("step", object_id, "pause")
 
     @action(description="End", icon="stop", url_path="to-end", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold
-    def end(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def to_end(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the question."""
         return _to("step", object_id, "end")
 
     @action(description="Prove the books", icon="fact_check", url_path="to-prove")  # type: ignore[untyped-decorator]  # unfold
-    def prove(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def to_prove(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the proof."""
         return _to("prove", object_id)
 

@@ -105,7 +105,7 @@ def test_every_page_of_a_campaign_is_reached_from_the_list_by_its_links(manager:
         step: f"{at}/to-{step}" in content for step in ("statement", "budget", "activate", "pause", "end", "prove")
     }
     assert [step for step, there in linked.items() if not there] == ["activate"], "it is active already"
-    for step in linked:
+    for step in (step for step, there in linked.items() if there):
         assert manager.get(f"{at}/to-{step}", follow=True).status_code == 200, step
 
 
