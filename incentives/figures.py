@@ -40,11 +40,10 @@ def roll_up(now: datetime) -> int:
     with transaction.atomic():
         if not _hold(wait=False):
             return 0
-        mark = FiguresMark.objects.first()
-        to_come = PendingChange.objects.aggregate(oldest=Min("created_at"))["oldest"]
+        mark, seen_until = FiguresMark.objects.first(), _seen_until(now)
         days = _all_days() if mark is None else _changed_since(mark.seen_until - OVERLAP) | _unresolved()
         _count(days, now)
-        FiguresMark.objects.update_or_create(pk=1, defaults={"seen_until": min(now, to_come or now)})
+        FiguresMark.objects.update_or_create(pk=1, defaults={"seen_until": seen_until})
         return len(days)
 
 
@@ -52,8 +51,9 @@ def rebuild(now: datetime) -> int:
     """Count every day anew; return how many there are."""
     with transaction.atomic():
         _hold(wait=True)
-        days = _all_days()
+        seen_until, days = _seen_until(now), _all_days()
         _count(days, now)
+        FiguresMark.objects.update_or_create(pk=1, defaults={"seen_until": seen_until})
         return len(days)
 
 
@@ -62,6 +62,12 @@ def _hold(*, wait: bool) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {'pg_advisory_xact_lock' if wait else 'pg_try_advisory_xact_lock'}(%s)", [_LOCK])
         return wait or bool(cursor.fetchone()[0])
+
+
+def _seen_until(now: datetime) -> datetime:
+    """Return how far what is counted next will reach; to be asked before it is counted."""
+    to_come: datetime | None = PendingChange.objects.aggregate(oldest=Min("created_at"))["oldest"]
+    return min(now, to_come or now)
 
 
 def _all_days() -> set[Day]:
