@@ -5,7 +5,7 @@ import re
 from io import BytesIO
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -207,3 +207,23 @@ def test_an_authors_posts_are_found_whatever_the_authors_id(staff: Client) -> No
     link = html.unescape(re.findall(r'href="(/admin/moderation/post/\?q=[^"]*)"', listed)[0])
 
     assert post.pk in staff.get(link).content.decode()
+
+
+def test_somebody_is_made_and_given_a_role_on_pages_that_look_like_the_others(staff: Client) -> None:
+    people = reverse("admin:auth_user_changelist")
+    password = "a-long-enough-password"
+    fields = {"username": "mira", "password1": password, "password2": password, "usable_password": "true"}
+    made = staff.post(f"{people}add/", fields)
+    mira = User.objects.get(username="mira")
+    assert made.status_code == 302
+
+    form = staff.get(f"{people}{mira.pk}/change/").content.decode()
+    assert re.search(r'<input[^>]*name="username"[^>]*class="[^"]*border', form), "a field can be seen to be one"
+    moderators = Group.objects.get(name="Moderator")
+    given = {"username": "mira", "is_active": "on", "is_staff": "on", "groups": moderators.pk}
+    moment = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    assert staff.post(f"{people}{mira.pk}/change/", given | moment).status_code == 302
+
+    assert "Moderator" in staff.get(people).content.decode()
+    assert mira.has_perm("moderation.view_appeal")
+    assert staff.get(reverse("admin:auth_group_change", args=[moderators.pk])).status_code == 200

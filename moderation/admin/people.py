@@ -1,0 +1,48 @@
+"""The people of the staff and their roles, in the looks of the other pages."""
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.forms import (  # type: ignore[import-untyped]  # unfold ships no types
+    AdminPasswordChangeForm,
+    UserChangeForm,
+    UserCreationForm,
+)
+
+if TYPE_CHECKING:  # unfold has no types, and Django's classes take theirs while they are checked alone
+    Users = UserAdmin[User]
+    Groups = GroupAdmin
+    Looks = object
+else:
+    from unfold.admin import ModelAdmin as Looks
+
+    Users, Groups = UserAdmin, GroupAdmin
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class PersonAdmin(Users, Looks):
+    list_display = ("username", "roles", "is_staff", "is_superuser", "is_active", "last_login")
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        """Fetch the roles along."""
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @admin.display(description="roles")
+    def roles(self, person: User) -> str:
+        """Return what the person may do, by name."""
+        return ", ".join(sorted(group.name for group in person.groups.all())) or "–"
+
+
+@admin.register(Group)
+class RoleAdmin(Groups, Looks):
+    pass
