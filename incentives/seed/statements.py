@@ -26,12 +26,12 @@ CREATE TEMP TABLE seed_picture (
 ) ON COMMIT DROP;
 CREATE TEMP TABLE seed_box (k int, position int, x1 float8, y1 float8, x2 float8, y2 float8, score float8)
 ON COMMIT DROP;
-CREATE TEMP TABLE seed_money (
-    post_id text, reason text, match_id text, campaign_id text, amount_minor int, status text, day date,
-    settle_at timestamptz
-) ON COMMIT DROP;
+CREATE TEMP TABLE seed_money (post_id text, reason text, campaign_id text, status text) ON COMMIT DROP;
 """
 
+# Each step is materialized: otherwise its expressions would be worked out again wherever the next steps name them. And
+# time_part is given plain columns, for only then does the planner write it out in place of calling it.
+#
 # A few authors post a dozen within minutes: twelve numbers in a row are theirs. The busiest author posts some twenty
 # times as much as the average one, by a shifted Zipf law.
 POSTS = """

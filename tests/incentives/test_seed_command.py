@@ -27,7 +27,9 @@ def test_the_same_number_tells_the_same_story() -> None:
     def story(number: int) -> list[tuple[object, ...]]:
         with transaction.atomic():
             seed(600, NOW, number=number)
-            told: list[tuple[object, ...]] = list(Post.objects.order_by("id").values_list("id", "region", "outcome", "withdrawn_at"))
+            told: list[tuple[object, ...]] = list(
+                Post.objects.order_by("id").values_list("id", "region", "outcome", "withdrawn_at")
+            )
             told += Match.objects.order_by("id").values_list("id", "amount_minor", "status", "day")
             transaction.set_rollback(True)
         return told
