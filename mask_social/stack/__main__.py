@@ -15,7 +15,7 @@ from mask_social.env import var_directory
 from mask_social.stack import BASE, Stack, StackError
 
 PORT = 8000
-SEEDED_POSTS = 3_000
+SEEDED_POSTS = 20_000
 WATCH_SECONDS = 0.5
 INTERRUPTED = 130
 BACK_OFF_SECONDS = (1, 2, 5, 10, 30)
