@@ -282,7 +282,8 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
                 self.log_change(request, campaign, f"Step: {step}.")
                 self.message_user(request, f"{campaign} is now “{campaign.get_status_display()}”.")
             return _to("change", object_id)
-        context = {"campaign": campaign, "asked": _ASKED[step], "title": f"{step.capitalize()}: {campaign}"}
+        verb = step.capitalize()
+        context = {"campaign": campaign, "asked": _ASKED[step], "verb": verb, "title": f"{verb}: {campaign}"}
         return self._page(request, "incentives/campaign_step.html", context)
 
     def budget_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -299,7 +300,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
                 self.log_change(request, campaign, f"Budget: {campaign.budget_minor}. {values['reason']}")
                 self.message_user(request, f"The budget is {format_money(campaign.budget_minor, campaign.currency)}.")
                 return _to("change", object_id)
-        context = {"campaign": campaign, "form": form, "title": f"Budget of {campaign}"}
+        context = {"campaign": campaign, "form": form, "verb": "Change it", "title": f"Budget of {campaign}"}
         return self._page(request, "incentives/campaign_step.html", context)
 
     def prove_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

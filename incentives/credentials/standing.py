@@ -26,8 +26,8 @@ def of(award: BadgeAward, now: datetime) -> Standing:
                 "suspended", "Suspended", award.changed_at, "It is being looked into; until then it does not count."
             )
         case BadgeAward.Status.ACTIVE if award.expires_at is None or now < award.expires_at:
-            return Standing("valid", "Valid", None, "It was earned, and it stands.")
+            return Standing("valid", "Valid", None, "It was awarded, and it stands.")
         case BadgeAward.Status.ACTIVE | BadgeAward.Status.EXPIRED:
             return Standing(
-                "expired", "Expired", award.expires_at or award.changed_at, "It was earned, and its time is over."
+                "expired", "Expired", award.expires_at or award.changed_at, "It was awarded, and its time is over."
             )

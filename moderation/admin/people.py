@@ -29,6 +29,15 @@ admin.site.unregister(Group)
 @admin.register(User)
 class PersonAdmin(Users, Looks):
     list_display = ("username", "roles", "is_staff", "is_superuser", "is_active", "last_login")
+    filter_horizontal = ()
+    autocomplete_fields = ("groups",)
+    # No single permissions here: a narrower role is a group of one's own.
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Who it is", {"fields": ("first_name", "last_name", "email")}),
+        ("What the person may do", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
+        ("When", {"fields": ("last_login", "date_joined")}),
+    )
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
