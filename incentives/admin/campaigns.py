@@ -68,6 +68,10 @@ class SponsorAdmin(ModelAdmin[Sponsor]):
         """Show a sponsor's people no names of other accounts."""
         return ("name", "users") if self.has_change_permission(request, obj) else ("name",)
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Sponsor | None = None) -> tuple[str, ...]:
+        """Let nobody name people whose accounts they may not see; the search for them would find none."""
+        return () if request.user.has_perm("auth.view_user") else ("users",)
+
 
 class CampaignForm(forms.ModelForm[Campaign]):
     """A campaign as staff may change it; its window is read and written in its own time zone."""
@@ -122,8 +126,16 @@ class CampaignForm(forms.ModelForm[Campaign]):
         return cleaned
 
 
+class TierForm(forms.ModelForm[Tier]):
+    class Meta:
+        model = Tier
+        fields = ("from_minor", "percent")
+        labels = {"from_minor": "From (minor units)"}
+
+
 class TierInline(TabularInline[Tier, Campaign]):
     model = Tier
+    form = TierForm
     extra = 0
     verbose_name_plural = "tiers: from how much promised or paid on it gives what share; none: all of the amount"
 

@@ -318,6 +318,23 @@ def test_a_sponsors_people_see_their_own_campaigns_and_change_nothing() -> None:
     assert client.get("/admin/moderation/post/").status_code == 403
 
 
+def test_a_sponsors_people_are_named_by_those_alone_who_may_see_accounts(manager: Client) -> None:
+    own = User.objects.create_user("reader", is_staff=True)
+    sponsor = make_campaign().sponsor
+    sponsor.users.add(own)
+    url = f"/admin/incentives/sponsor/{sponsor.pk}/change/"
+
+    shown = manager.get(url).content.decode()
+    assert "reader" in shown
+    assert 'name="users"' not in shown, "the search for people would be refused"
+    assert manager.post(url, {"name": "Better Masks"}).status_code == 302
+    assert [user.username for user in sponsor.users.all()] == ["reader"], "the manager takes nobody away"
+
+    superuser = Client()
+    superuser.force_login(User.objects.create_superuser("root"))
+    assert 'name="users"' in superuser.get(url).content.decode()
+
+
 def test_somebody_in_the_sponsors_role_without_a_sponsor_sees_nothing() -> None:
     campaign = make_campaign(name="Not to be seen")
     client = signed_in(roles.SPONSOR)
