@@ -6,7 +6,6 @@ from typing import Any
 
 from django.conf import settings
 from django.http import Http404
-from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -102,7 +101,8 @@ class CampaignView(APIView):
     )
     def get(self, request: Request, campaign_id: str) -> Response:
         """Return one campaign; the figures are of this moment."""
-        campaign: Campaign = get_object_or_404(selectors.campaigns_for(platform_of(request)), pk=_readable(campaign_id))
+        rows = selectors.campaigns_for(platform_of(request))
+        campaign: Campaign = _found("campaign", rows, pk=_readable(campaign_id))
         return Response(CampaignSerializer(campaign).data)
 
 
@@ -228,7 +228,8 @@ def _many(serializer: type[BaseSerializer[Any]], rows: Sequence[object]) -> Any:
 
 
 def _author(request: Request, external_id: str) -> Author:
-    author: Author = get_object_or_404(Author, platform=platform_of(request), external_id=_readable(external_id))
+    rows = Author.objects.filter(platform=platform_of(request))
+    author: Author = _found("author", rows, external_id=_readable(external_id))
     return author
 
 
@@ -237,8 +238,15 @@ def _endpoints(request: Request) -> Any:
 
 
 def _endpoint(request: Request, endpoint_id: str) -> WebhookEndpoint:
-    endpoint: WebhookEndpoint = get_object_or_404(_endpoints(request), pk=_readable(endpoint_id))
+    endpoint: WebhookEndpoint = _found("endpoint", _endpoints(request), pk=_readable(endpoint_id))
     return endpoint
+
+
+def _found(what: str, rows: Any, **key: str) -> Any:
+    row = rows.filter(**key).first()
+    if row is None:
+        raise Http404(f"There is no such {what}.")
+    return row
 
 
 def _readable(name: str) -> str:

@@ -417,3 +417,17 @@ def test_days_begin_at_midnight_utc() -> None:
     standing = client_for(author.platform).get(f"/api/v1/authors/{author.external_id}").json()
 
     assert (standing["masked_posts"], standing["distinct_days"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("authors/nobody", "There is no such author."),
+        ("authors/nobody/badges", "There is no such author."),
+        ("campaigns/cmp_none", "There is no such campaign."),
+        ("webhook-endpoints/whe_none", "There is no such endpoint."),
+    ],
+)
+def test_what_is_not_there_is_said_in_our_words(path: str, detail: str) -> None:
+    answer = client_for(make_platform()).get(f"/api/v1/{path}")
+    assert (answer.status_code, answer.json()["detail"]) == (404, detail)
