@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mask_social.demo.pictures import PHOTOS
 from tests.flow.analyzers import DEADLY_SIZE
@@ -157,12 +157,15 @@ def test_two_hundred_posts_at_once_cannot_overdraw_a_budget_for_fifty(scene: Sce
     assert (row["committed_minor"], row["left_minor"]) == (50 * 70, 0)
 
 
-def test_a_repeat_by_somebody_else_earns_nothing_and_is_told_why(scene: Scene, author: str) -> None:
+def test_a_repeat_by_somebody_else_earns_nothing_and_is_told_why(scene: Scene, author: str, tmp_path: Path) -> None:
+    for name in ("gps.jpg", "crowd.jpg"):  # turned over they are photos that no other test posts
+        with Image.open(PHOTOS / name) as picture:
+            ImageOps.mirror(picture).save(tmp_path / name)
     scene.judge_duplicates(True)
     try:
         posts = []
         for name, photo in (("first", "gps.jpg"), ("second", "gps.jpg"), ("third", "crowd.jpg")):
-            post = scene.client.create_post(PHOTOS / photo, author_id=f"{author}-{name}", caption="")
+            post = scene.client.create_post(tmp_path / photo, author_id=f"{author}-{name}", caption="")
             posts.append(scene.finished_post(post["id"]))
     finally:
         scene.judge_duplicates(False)
