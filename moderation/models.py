@@ -506,6 +506,7 @@ class Reevaluation(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "re-evaluation"
         ordering = ("-id",)
         constraints = [
             models.CheckConstraint(

@@ -74,6 +74,7 @@ class Claim(models.Model):
     decided_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
+        verbose_name, verbose_name_plural = "near-duplicate or refusal", "near-duplicates and refusals"
         ordering = ("-decided_at",)
         indexes = [
             # the page of pairs
