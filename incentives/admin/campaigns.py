@@ -104,6 +104,8 @@ class CampaignForm(forms.ModelForm[Campaign]):
             for name in ("starts_at", "ends_at"):
                 if when := getattr(self.instance, name):
                     self.initial[name] = when.astimezone(zone).replace(tzinfo=None)
+        else:
+            self.initial["starts_at"] = None  # now, by which clock? that of a zone yet to be named
         for name in ("starts_at", "ends_at"):
             if name in self.fields:
                 self.fields[name].help_text = "in the campaign's time zone"

@@ -45,6 +45,8 @@ def claims_of(award: BadgeAward, at: Addresses) -> dict[str, Any]:
         "sub": f"{page}#holder",
         "nbf": int(award.awarded_at.timestamp()),
     }
+    if criteria.is_by_hand(award):
+        claims["credentialSubject"]["narrative"] = criteria.BY_HAND
     if award.expires_at:
         claims |= {"validUntil": _moment(award.expires_at), "exp": int(award.expires_at.timestamp())}
     return claims

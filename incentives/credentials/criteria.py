@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 
-from incentives.models import BadgeRule
+from incentives.models import BadgeAward, BadgeRule
+
+BY_HAND = "Given by hand by the staff of the programme, whatever the posts amount to."
 
 
 def in_words(rule: BadgeRule) -> str:
@@ -13,6 +15,11 @@ def in_words(rule: BadgeRule) -> str:
     if rule.valid_days:
         sentences.append(f"It is valid for {_counted(rule.valid_days, 'day')}.")
     return " ".join(sentences)
+
+
+def is_by_hand(award: BadgeAward) -> bool:
+    """Say whether staff gave a badge that the posts had not earned: whoever verifies it is not to be misled."""
+    return award.by_staff and bool(award.evidence["measured"] < award.evidence["threshold"])
 
 
 def _what(rule: BadgeRule) -> str:

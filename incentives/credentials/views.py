@@ -135,6 +135,7 @@ def _shown(award: BadgeAward, at: Addresses, now: datetime) -> dict[str, Any]:
         "standing": standing.of(award, now),
         "issuer": credentials.profile(at),
         "criteria": criteria.in_words(award.rule),
+        "by_hand": criteria.BY_HAND if criteria.is_by_hand(award) else "",
         "metal": artwork.metal_of(award.rule.level).name,
         "levels": len(artwork.METALS),
         "caption": artwork.caption(award.rule),

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -171,3 +172,20 @@ def test_the_picture_of_a_rule_carries_none(client: Client, award: BadgeAward) -
     assert b"verify=" not in response.content
     assert "sandbox" in response["Content-Security-Policy"], "opened by itself, it may do nothing either"
     assert client.get("/badges/rules/unknown/image.svg").status_code == 404
+
+
+def test_a_badge_that_was_given_by_hand_and_not_earned_says_so(client: Client, award: BadgeAward) -> None:
+    assert "Given by hand" not in page(client, award)
+    assert "narrative" not in credential_of(client, award)["credentialSubject"]
+
+    BadgeAward.objects.filter(pk=award.pk).update(
+        by_staff=True, evidence={"measured": 6, "threshold": 7, "post_ids": []}
+    )
+
+    assert "Given by hand by the staff of the programme" in page(client, award)
+    assert "by hand" in credential_of(client, award)["credentialSubject"]["narrative"]
+
+
+def credential_of(client: Client, award: BadgeAward) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/badges/{award.public_id}/credential?format=json").json()
+    return found
