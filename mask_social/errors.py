@@ -73,7 +73,9 @@ class Problem:
 
 
 class ProblemItemSerializer(serializers.Serializer[FieldProblem]):
-    pointer = serializers.CharField(help_text="RFC 6901 JSON pointer to the field")
+    pointer = serializers.CharField(
+        allow_blank=True, help_text="RFC 6901 JSON pointer to the field; empty: the whole body"
+    )
     code = serializers.CharField()
     detail = serializers.CharField()
 
@@ -134,7 +136,7 @@ def _problem(exc: Exception) -> Problem | None:
 def _flatten(details: Any, pointer: str) -> Iterator[FieldProblem]:
     match details:
         case {"message": str(message), "code": str(code)}:
-            yield FieldProblem(_sendable(pointer) or "/", code, _sendable(message))
+            yield FieldProblem(_sendable(pointer), code, _sendable(message))
         case dict():
             for name, inner in details.items():
                 step = "" if name == "non_field_errors" else f"/{_escape(str(name))}"

@@ -110,8 +110,8 @@ def test_a_key_needs_the_scope_to_write(platform: Platform, post: Post) -> None:
         ({"statement": "a\0b"}, "null_characters_not_allowed", "/statement"),
         ({"statement": "\ud800"}, "surrogate_characters_not_allowed", "/statement"),
         ({"statement": "a", "status": "upheld"}, "unknown_field", "/status"),
-        ([], "invalid", "/"),
-        ("Look again.", "invalid", "/"),
+        ([], "invalid", ""),
+        ("Look again.", "invalid", ""),
     ],
 )
 def test_a_wrong_appeal_is_refused_at_its_field(caller: Caller, post: Post, body: Any, code: str, pointer: str) -> None:
