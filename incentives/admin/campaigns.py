@@ -35,7 +35,7 @@ from incentives.selectors import with_settled
 from moderation import time_zones
 from moderation.admin_parts import ModelAdmin, TabularInline, label
 
-_AMOUNTS = "in the smallest unit of the currency: 100 is one euro"
+_AMOUNTS = "in the smallest unit of the currency, such as cents"
 _STEPS: dict[str, Callable[[Campaign], None]] = {
     "activate": lambda campaign: campaigns.activate(campaign, timezone.now()),
     "pause": campaigns.pause,
@@ -202,6 +202,15 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
         """Sum up what is settled along."""
         return with_settled(super().get_queryset(request))
 
+    def get_fieldsets(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
+        """Write the budget of a campaign that exists as people do: it has a form of its own."""
+        if obj is None:
+            return self.fieldsets
+        return [
+            (title, {"fields": ["budget" if name == "budget_minor" else name for name in options["fields"]]})
+            for title, options in self.fieldsets
+        ]
+
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Offer the steps that the campaign's status allows."""
         status = Campaign.objects.filter(pk=unquote(object_id)).values_list("status", flat=True).first()
@@ -213,7 +222,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
         shown = ("budget_bar", "status_shown")
         if obj is None:
             return shown
-        kept = (*shown, "currency", "budget_minor", "platform")
+        kept = (*shown, "currency", "budget", "platform")
         # Once it has begun its books are that sponsor's, and count days of that zone, none of which may be cut in two.
         return kept if obj.status == Campaign.Status.DRAFT else (*kept, "sponsor", "time_zone")
 
