@@ -7,7 +7,11 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from incentives.models import Event
+from mask_social.demo.content import LEFT_FOR_THE_READER
+from mask_social.demo.pictures import PHOTOS, own_posts
+from moderation.fingerprints import distance, fingerprint
 from moderation.models import ApiKey, Verdict
+from moderation.similarity import MAX_DISTANCE
 
 BASE = Path(__file__).resolve().parents[1]
 DOCS = BASE / "docs"
@@ -60,3 +64,11 @@ def test_every_target_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"make ([a-z]+)", (BASE / "README.md").read_text()))
     targets = set(re.findall(r"^([a-z][a-z-]*):", (BASE / "Makefile").read_text(), re.MULTILINE))
     assert named - {"take"} <= targets
+
+
+def test_the_photo_that_the_readme_posts_is_no_repeat() -> None:
+    text = (BASE / "README.md").read_text()
+    assert re.findall(r"photos=@mask_social/demo/photos/(\S+)", text) == [LEFT_FOR_THE_READER]
+    picture = fingerprint((PHOTOS / LEFT_FOR_THE_READER).read_bytes()).bits
+    others = [post.photo for post in own_posts() if post.photo.name != LEFT_FOR_THE_READER]
+    assert min(distance(picture, fingerprint(path.read_bytes()).bits) for path in others) > MAX_DISTANCE
