@@ -23,10 +23,10 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.urls import path
-from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from incentives.models import Boost
+from mask_social import clock
 from moderation import api_keys
 from moderation.models import ApiKey, Author, Platform, Policy, Post, Verdict
 
@@ -140,7 +140,7 @@ def measure(feed: Feed, candidates: int, rounds: int) -> Result:
 
 
 def _fill(platform: Platform, key: str, posts: int) -> Feed:
-    now = timezone.now()
+    now = clock.now()
     policy = Policy.objects.filter(platform=None).first() or Policy.objects.create(version=1)
     numbers = range(-(-posts // POSTS_PER_AUTHOR))
     authors = _insert(Author(platform=platform, external_id=f"u-{number}") for number in numbers)

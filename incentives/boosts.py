@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.db.models import F, Q
-from django.utils import timezone
 
 from incentives import events
 from incentives.models import Boost, BoostPolicy, Campaign, Event
+from mask_social import clock
 from moderation.models import Post, Verdict
 
 
@@ -103,9 +103,7 @@ def switched_off() -> SwitchedOff:
 
 def switch(policy: BoostPolicy, *, on: bool) -> bool:
     """Let boosts count, or not, from the next ranking on; False when it was so already."""
-    changed = BoostPolicy.objects.filter(pk=policy.pk, is_enabled=not on).update(
-        is_enabled=on, updated_at=timezone.now()
-    )
+    changed = BoostPolicy.objects.filter(pk=policy.pk, is_enabled=not on).update(is_enabled=on, updated_at=clock.now())
     return changed == 1
 
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 
-from incentives import webhooks
-from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+from incentives import signing, webhooks
+from incentives.models import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
 from mask_social import guarded_http
 from mask_social.errors import ApiError
 from moderation.models import Platform
@@ -30,9 +30,11 @@ def create(platform: Platform, url: str, event_types: Sequence[str], *, allow_pr
                 "too_many_endpoints",
                 f"A platform has at most {MAX_PER_PLATFORM} webhook endpoints; delete one first.",
             )
-        return WebhookEndpoint.objects.create(
-            platform=platform, url=url, event_types=list(dict.fromkeys(event_types)), secret=webhooks.new_secret()
+        endpoint = WebhookEndpoint.objects.create(
+            platform=platform, url=url, event_types=list(dict.fromkeys(event_types))
         )
+        SigningKey.objects.bulk_create(signing.new_key(endpoint, scheme) for scheme in SigningKey.Scheme)
+        return endpoint
 
 
 def change(
@@ -54,13 +56,12 @@ def change(
         changed.append("event_types")
     with transaction.atomic():
         if status == WebhookEndpoint.Status.DISABLED:
-            webhooks.disable(endpoint)
-            endpoint.status = status
+            webhooks.disable(endpoint, WebhookEndpoint.Reason.OWNER)
         elif status is not None:
-            endpoint.status = status
-            changed.append("status")
+            webhooks.enable(endpoint)
         if changed:
             endpoint.save(update_fields=changed)
+    endpoint.refresh_from_db()
     return endpoint
 
 

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import BigIntegerField, Func, Max, Q, QuerySet
+from django.db.models import BigIntegerField, Func, Q, QuerySet
 
 from incentives.models import Delivery, Event, WebhookEndpoint
 from incentives.models.ids import new_event_id
+from mask_social import correlation
 from moderation.models import Author, Platform, Post
 
 # Whose story an event belongs to; the events of one subject are numbered without a gap.
@@ -26,9 +27,6 @@ def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any], *, caus
     if not connection.in_atomic_block:
         raise RuntimeError("An event is written in the transaction of the change it tells of.")
     subject_type, subject_id = name_of(subject)
-    _lock(subject)
-    story = Event.objects.filter(platform_id=subject.platform_id, subject_type=subject_type, subject_id=subject_id)
-    latest: int | None = story.aggregate(latest=Max("sequence"))["latest"]
     event_id = new_event_id()
     event = Event.objects.create(
         id=event_id,
@@ -37,7 +35,8 @@ def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any], *, caus
         type=type_,
         subject_type=subject_type,
         subject_id=subject_id,
-        sequence=(latest or 0) + 1,
+        sequence=_next_number(subject),
+        request_id=correlation.current(),
         data=dict(data),
     )
     grace = event.created_at + LOST_AFTER
@@ -115,10 +114,16 @@ def about(post: Post) -> QuerySet[Event]:
     return Event.objects.filter(its_own | of_author, platform_id=post.platform_id).order_by("position")
 
 
-def _lock(subject: Subject) -> None:
-    """Hold the subject's row until the transaction ends, so that its numbers are given one at a time."""
-    rows = type(subject)._default_manager.select_for_update(no_key=True)
-    rows.filter(pk=subject.pk).values_list("pk").get()
+def _next_number(subject: Subject) -> int:
+    """Return the number of the subject's next event, whose row is held until the transaction ends."""
+    table = connection.ops.quote_name(type(subject)._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {table} SET event_sequence = event_sequence + 1 WHERE id = %s RETURNING event_sequence",  # noqa: S608 - a name of our own
+            [subject.pk],
+        )
+        (number,) = cursor.fetchone()
+    return int(number)
 
 
 def _listeners(subject: Subject, type_: Event.Type) -> list[str]:

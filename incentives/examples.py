@@ -103,6 +103,11 @@ ENDPOINT: dict[str, Any] = {
     "url": "https://feed.example.org/webhooks",
     "event_types": [],
     "status": "active",
+    "disabled_at": None,
+    "disabled_reason": "",
+    "failing_since": None,
+    "paused_until": None,
+    "public_key": "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
     "created_at": "2026-11-21T09:00:00Z",
     "secret": "whsec_c2hvd24gb25jZSwga2VlcCBpdCBzYWZlIQAAAAAAAAA=",
 }

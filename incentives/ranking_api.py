@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import msgspec
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
@@ -23,6 +22,7 @@ from rest_framework.views import APIView
 
 from incentives import examples, feed
 from incentives.feed import LONGEST_AUTHOR_ID, LONGEST_POST_ID, MAX_AGE_SECONDS, MAX_SCORE, Candidate
+from mask_social import clock
 from moderation.authentication import platform_of
 from moderation.models import ApiKey
 from moderation.parsers import JsonParser
@@ -147,7 +147,7 @@ class RankView(APIView):
         """Multiply each candidate's score by its factors; posts we do not know are not boosted."""
         body: Any = request.data
         candidates = body.candidates if isinstance(body, Body) else judged(body)
-        ranking = feed.rank(platform_of(request).pk, candidates, timezone.now())
+        ranking = feed.rank(platform_of(request).pk, candidates, clock.now())
         return HttpResponse(msgspec.json.encode({"ranking": ranking}), content_type="application/json")
 
 

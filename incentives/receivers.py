@@ -7,12 +7,12 @@ from typing import Any
 
 from celery import Task
 from django.db import transaction
-from django.utils import timezone
 
 from incentives import events, rewards
 from incentives.experiments import exposures
 from incentives.models import Event
 from incentives.tasks import apply_verdict, take_back
+from mask_social import clock
 from moderation import signals
 from moderation.models import Appeal, Post, Verdict
 
@@ -49,7 +49,7 @@ def on_withdrawal(*, post_id: str, **_: Any) -> None:
 def on_appeal(*, appeal_id: str, **_: Any) -> None:
     """Tell that a verdict is doubted."""
     appeal = Appeal.objects.select_related("post__author").get(pk=appeal_id)
-    exposures.note_appeal(appeal.post, timezone.now())
+    exposures.note_appeal(appeal.post, clock.now())
     events.record(Event.Type.APPEAL_OPENED, appeal.post, _told_appeal(appeal), causation_id=appeal.pk)
 
 

@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from incentives import badges, boosts, causes, donations, events, farming
 from incentives.causes import Cause
 from incentives.experiments import exposures
 from incentives.models import Claim, Event, LedgerEntry, Match, Outcome, PendingChange, RewardApplication
+from mask_social import clock
 from moderation.models import Author, Post, Verdict
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def apply_verdict(verdict_id: str) -> bool:
     row = Verdict.objects.filter(pk=verdict_id).values_list("post_id", "sequence").first()
     if row is None:
         return False
-    now = timezone.now()
+    now = clock.now()
     _claim(row[0], now)
     with transaction.atomic():
         post = _lock(row[0])
@@ -84,7 +84,7 @@ def take_back(post_id: str) -> bool:
         verdict = post.verdicts.order_by("-sequence").first()
         if verdict is not None:
             cause = causes.by_withdrawal(pending.causation_id if pending else post.pk)
-            _reconcile(post, verdict, cause, None, timezone.now())
+            _reconcile(post, verdict, cause, None, clock.now())
             _forget(post)
         if pending is not None:
             pending.delete()

@@ -9,7 +9,6 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import BigIntegerField, Count, F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from incentives import donations, events
 from incentives.boosts import factor_at
@@ -24,6 +23,7 @@ from incentives.models import (
     PendingChange,
     RewardApplication,
 )
+from mask_social import clock
 from moderation.models import Author, Platform, Post
 from moderation.selectors import latest_verdict
 
@@ -224,7 +224,7 @@ def with_settled(campaigns: QuerySet[Campaign]) -> QuerySet[Campaign]:
 def _boost_standing(boost: Boost) -> BoostStanding:
     return BoostStanding(
         factor=boost.factor,
-        factor_now=round(factor_at(boost, timezone.now()), 6),
+        factor_now=round(factor_at(boost, clock.now()), 6),
         half_life_seconds=boost.half_life_seconds,
         starts_at=boost.starts_at,
         ends_at=boost.ends_at,

@@ -5,9 +5,18 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from incentives import endpoints, events
+from incentives import endpoints, events, signing
 from incentives.endpoints import LONGEST_URL
-from incentives.models import BadgeAward, Campaign, Delivery, Event, Match, RewardApplication, WebhookEndpoint
+from incentives.models import (
+    BadgeAward,
+    Campaign,
+    Delivery,
+    Event,
+    Match,
+    RewardApplication,
+    SigningKey,
+    WebhookEndpoint,
+)
 from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing, Told
 from moderation.serializers import StrictSerializer
 
@@ -143,15 +152,42 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
     class Meta:
         model = WebhookEndpoint
-        fields: tuple[str, ...] = ("id", "url", "event_types", "status", "created_at")
+        fields: tuple[str, ...] = (
+            "id",
+            "url",
+            "event_types",
+            "status",
+            "disabled_at",
+            "disabled_reason",
+            "failing_since",
+            "paused_until",
+            "public_key",
+            "created_at",
+        )
         read_only_fields = fields
+        extra_kwargs = {
+            "disabled_reason": {"help_text": "owner, gone (it answered 410) or failing; empty while it is active"},
+            "failing_since": {"help_text": "since when nothing arrived"},
+            "paused_until": {"help_text": "it answered 429: nothing is sent before"},
+        }
+
+    public_key = serializers.SerializerMethodField(help_text="verifies the Ed25519 signatures (v1a)")
+
+    def get_public_key(self, endpoint: WebhookEndpoint) -> str:
+        """Return `whpk_…`."""
+        return signing.key_in_use(endpoint, SigningKey.Scheme.ED25519).public_key
 
 
 class EndpointSecretSerializer(EndpointSerializer):
+    secret = serializers.SerializerMethodField(help_text="signs the webhooks (v1); shown this once")
+
     class Meta(EndpointSerializer.Meta):
         fields = (*EndpointSerializer.Meta.fields, "secret")
         read_only_fields = fields
-        extra_kwargs = {"secret": {"help_text": "signs the webhooks; shown this once"}}
+
+    def get_secret(self, endpoint: WebhookEndpoint) -> str:
+        """Return `whsec_…`."""
+        return signing.key_in_use(endpoint, SigningKey.Scheme.HMAC).secret
 
 
 class EndpointRequestSerializer(StrictSerializer):

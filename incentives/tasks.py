@@ -4,11 +4,11 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
 from incentives import campaigns, donations, figures, proof, rewards, webhooks
 from incentives.badges import awards, backfill
 from incentives.experiments import upkeep
+from mask_social import clock
 
 # So long a backfill of badges goes on before it lets other work pass.
 _BACKFILL_TURN = timedelta(seconds=15)
@@ -29,7 +29,7 @@ def take_back(post_id: str) -> None:
 @shared_task
 def sweep_verdicts() -> None:
     """Apply the verdicts and withdrawals whose message was lost."""
-    rewards.sweep(timezone.now())
+    rewards.sweep(clock.now())
 
 
 @shared_task
@@ -41,51 +41,51 @@ def deliver_webhook(delivery_id: str) -> None:
 @shared_task
 def sweep_deliveries() -> None:
     """Wake a worker for each delivery that is due."""
-    for delivery_id in webhooks.requeue(timezone.now()):
+    for delivery_id in webhooks.requeue(clock.now()):
         deliver_webhook.delay(delivery_id)
 
 
 @shared_task
 def settle_matches() -> None:
     """Settle the matches whose time has come."""
-    donations.settle_due(timezone.now())
+    donations.settle_due(clock.now())
 
 
 @shared_task
 def tend_campaigns() -> None:
     """End the campaigns whose window is over, and open or exhaust those that were edited."""
-    campaigns.end_due(timezone.now())
-    campaigns.reassess(timezone.now())
+    campaigns.end_due(clock.now())
+    campaigns.reassess(clock.now())
 
 
 @shared_task
 def prove_ledgers() -> None:
     """Prove the books of every campaign; what is wrong is kept and logged."""
-    proof.prove_all(timezone.now())
+    proof.prove_all(clock.now())
 
 
 @shared_task
 def add_up_experiments() -> None:
     """Add up what the arms of the experiments did, for their pages."""
-    upkeep.add_up_all(timezone.now())
+    upkeep.add_up_all(clock.now())
 
 
 @shared_task
 def roll_up_figures() -> None:
     """Bring the daily figures up to now."""
-    figures.roll_up(timezone.now())
+    figures.roll_up(clock.now())
 
 
 @shared_task
 def rebuild_figures() -> None:
     """Count all daily figures anew."""
-    figures.rebuild(timezone.now())
+    figures.rebuild(clock.now())
 
 
 @shared_task
 def expire_badges() -> None:
     """Let the badges run out whose time is over."""
-    while awards.expire_due(timezone.now()):
+    while awards.expire_due(clock.now()):
         pass
 
 
@@ -99,7 +99,7 @@ def run_backfill(job_id: int) -> None:
 @shared_task
 def sweep_backfills() -> None:
     """Wake a worker for each backfill that none is at."""
-    for job_id in backfill.unattended(timezone.now()):
+    for job_id in backfill.unattended(clock.now()):
         run_backfill.delay(job_id)
 
 

@@ -4,11 +4,7 @@ An attempt is three steps: claim the delivery in a short transaction, post outsi
 another. A worker that is lost in between leaves a lease that runs out, and an attempt without an outcome.
 """
 
-import base64
-import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,13 +13,11 @@ from http import HTTPStatus
 from random import SystemRandom
 
 from django.db import transaction
-from django.utils import timezone
 
-from incentives import events, http
+from incentives import events, http, signing
 from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+from mask_social import clock
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix that marks secrets, no secret
-SECRET_BYTES = 32  # the specification wants 24 to 64
 SHOWN_CHARACTERS = 1000  # of an answer
 SWEEP_BATCH = 500
 JITTER = 0.2  # waits are lengthened by up to this share, so that endpoints that failed together come back apart
@@ -75,18 +69,6 @@ class _Claim:
     lease: datetime
 
 
-def new_secret() -> str:
-    """Return a fresh signing secret."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-
-
-def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the `webhook-signature` of a message: HMAC-SHA256 over ``id.timestamp.body``."""
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-
-
 def body_of(event: Event) -> bytes:
     """Return the payload, the same bytes at every attempt."""
     return json.dumps(events.representation(event), ensure_ascii=False, separators=(",", ":")).encode()
@@ -100,17 +82,17 @@ def signed_headers(endpoint: WebhookEndpoint, event: Event, body: bytes, now: da
         "user-agent": "mask_social",
         "webhook-id": event.id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(endpoint.secret, event.id, timestamp, body),
+        "webhook-signature": signing.signature(signing.valid_keys(endpoint, now), event.id, timestamp, body),
     }
 
 
 def deliver(delivery_id: str, terms: Terms) -> bool:
     """Make one attempt if the delivery is due and nobody else makes it; return whether it was delivered."""
-    claim = _claim(delivery_id, terms, timezone.now())
+    claim = _claim(delivery_id, terms, clock.now())
     if claim is None:
         return False
     outcome = _attempt(claim.delivery, terms)
-    _finish(claim, outcome, terms, timezone.now())
+    _finish(claim, outcome, terms, clock.now())
     return outcome.is_delivered
 
 
@@ -135,7 +117,7 @@ def _claim(delivery_id: str, terms: Terms, now: datetime) -> _Claim | None:
 
 def _attempt(delivery: Delivery, terms: Terms) -> Outcome:
     body = body_of(delivery.event)
-    now = timezone.now()
+    now = clock.now()
     headers = signed_headers(delivery.endpoint, delivery.event, body, now)
     try:
         answer = http.post(
@@ -146,7 +128,7 @@ def _attempt(delivery: Delivery, terms: Terms) -> Outcome:
     return Outcome(
         status_code=answer.status,
         text=answer.text[:SHOWN_CHARACTERS],
-        retry_after=retry_after(answer.headers.get("retry-after", ""), timezone.now()),
+        retry_after=retry_after(answer.headers.get("retry-after", ""), clock.now()),
         error="" if 200 <= answer.status < 300 else f"answered {answer.status}",
     )
 
@@ -156,7 +138,7 @@ def _finish(claim: _Claim, outcome: Outcome, terms: Terms, now: datetime) -> Non
     attempt = claim.attempt
     with transaction.atomic():
         if outcome.is_gone:
-            disable(claim.delivery.endpoint)
+            disable(claim.delivery.endpoint, WebhookEndpoint.Reason.GONE)
         Attempt.objects.filter(pk=attempt.pk).update(
             duration_ms=(now - attempt.started_at).total_seconds() * 1000,
             status_code=outcome.status_code,
@@ -222,9 +204,18 @@ def send_test(endpoint: WebhookEndpoint) -> Event:
         return events.record(Event.Type.ENDPOINT_TEST, endpoint, {"endpoint_id": endpoint.pk})
 
 
-def disable(endpoint: WebhookEndpoint) -> None:
+def disable(endpoint: WebhookEndpoint, reason: WebhookEndpoint.Reason) -> None:
     """Send an endpoint nothing more; what it misses it can read from the API."""
     with transaction.atomic():
-        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(status=WebhookEndpoint.Status.DISABLED)
+        WebhookEndpoint.objects.filter(pk=endpoint.pk, status=WebhookEndpoint.Status.ACTIVE).update(
+            status=WebhookEndpoint.Status.DISABLED, disabled_at=clock.now(), disabled_reason=reason
+        )
         pending = Delivery.objects.filter(endpoint=endpoint, status=Delivery.Status.PENDING)
         pending.update(status=Delivery.Status.FAILED)
+
+
+def enable(endpoint: WebhookEndpoint) -> None:
+    """Send an endpoint events again."""
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(
+        status=WebhookEndpoint.Status.ACTIVE, disabled_at=None, disabled_reason="", failing_since=None
+    )

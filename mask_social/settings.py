@@ -12,10 +12,11 @@ from typing import Any
 
 import django_stubs_ext
 from celery.schedules import crontab
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from mask_social import embedded
+from mask_social import clock, embedded
 from mask_social.env import env, local_secret, positive, public_url, storage_directory, var_directory
 
 django_stubs_ext.monkeypatch()
@@ -26,6 +27,10 @@ VAR_DIR = var_directory(BASE_DIR)
 LOCAL = not env.str("MASK_SOCIAL_SECRET_KEY", default="")
 SECRET_KEY = local_secret(VAR_DIR / "secret_key") if LOCAL else env.str("MASK_SOCIAL_SECRET_KEY")
 DEBUG = env.bool("MASK_SOCIAL_DEBUG", default=False)
+if clock_file := env.str("MASK_SOCIAL_CLOCK_FILE", default=""):
+    if not LOCAL:
+        raise ImproperlyConfigured("MASK_SOCIAL_CLOCK_FILE is for trials; a deployment goes by the machine's time.")
+    clock.follow(Path(clock_file))
 ALLOWED_HOSTS: list[str] = (
     ["localhost", "127.0.0.1", "[::1]"] if LOCAL else env.list("MASK_SOCIAL_ALLOWED_HOSTS", default=[])
 )

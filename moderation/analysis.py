@@ -10,8 +10,8 @@ from functools import partial
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
+from mask_social import clock
 from moderation import inference, signals
 from moderation.fingerprints import Fingerprint, fingerprint
 from moderation.models import Analysis, Face, Photo, Post, Verdict
@@ -61,7 +61,7 @@ class Sweep:
 
 def request(photos: Sequence[Photo], terms: Terms) -> None:
     """Ask for photos to be looked at, once the transaction is committed."""
-    now = timezone.now()
+    now = clock.now()
     Analysis.objects.bulk_create(Analysis(photo=photo, queued_at=now, requeue_at=now + terms.lease) for photo in photos)
     for photo in photos:
         _enqueue(photo.pk)
@@ -93,7 +93,7 @@ def run(photo_id: str, terms: Terms) -> None:
 
 def claim(photo_id: str, terms: Terms) -> Claim | None:
     """Take a pending photo; None when it is not to be had."""
-    now, token = timezone.now(), uuid.uuid4()
+    now, token = clock.now(), uuid.uuid4()
     lease_ends = now + terms.lease
     free = Analysis.objects.filter(pk=photo_id, status=Status.PENDING, attempts__lt=terms.max_attempts)
     taken = free.update(
@@ -142,7 +142,7 @@ def release(held: Claim, failure: Failure, terms: Terms) -> bool:
     """Leave a photo to another try, or give up after the last; False when the claim is lost."""
     if held.attempt >= terms.max_attempts:
         return fail(held, failure)
-    retry_at = timezone.now() + _RETRY_DELAY * 2 ** (held.attempt - 1)
+    retry_at = clock.now() + _RETRY_DELAY * 2 ** (held.attempt - 1)
     return (
         Analysis.objects.filter(pk=held.photo_id, status=Status.RUNNING, token=held.token).update(
             status=Status.PENDING, token=None, lease_expires_at=None, requeue_at=retry_at
@@ -156,7 +156,7 @@ def sweep(terms: Terms) -> Sweep:
 
     A claim whose worker died is counted as a try, so a photo that kills its worker comes to an end.
     """
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         overdue = list(
             Analysis.objects.filter(status__in=_UNFINISHED, requeue_at__lte=now)
@@ -193,7 +193,7 @@ def _lock_post(photo_id: str) -> str:
 
 def _settle(held: Claim, **changes: object) -> bool:
     mine = Analysis.objects.filter(pk=held.photo_id, status=Status.RUNNING, token=held.token)
-    return mine.update(token=None, lease_expires_at=None, finished_at=timezone.now(), **changes) == 1
+    return mine.update(token=None, lease_expires_at=None, finished_at=clock.now(), **changes) == 1
 
 
 def _settle_expired(photo_id: str, failure: Failure, now: datetime) -> bool:
@@ -212,7 +212,7 @@ def _give_up(photo_id: str, failure: Failure, settle: Callable[[], bool]) -> boo
             return False
         logger.warning("Gave up on %s: %s", photo_id, failure.code)
         pending = Post.objects.filter(pk=post_id, status=Post.Status.PENDING)
-        if pending.update(status=Post.Status.FAILED, completed_at=timezone.now()) == 1:
+        if pending.update(status=Post.Status.FAILED, completed_at=clock.now()) == 1:
             signals.post_failed.send(Post, post_id=post_id)
     return True
 

@@ -5,8 +5,7 @@ import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from django.utils import timezone
-
+from mask_social import clock
 from moderation.models import ApiKey, Platform
 
 _PREFIX = "msk_"
@@ -43,7 +42,7 @@ def issue_key(platform: Platform, *, name: str, scopes: Sequence[str]) -> Issued
 
 def revoke(api_key: ApiKey) -> bool:
     """Revoke a key; False when it already was."""
-    return ApiKey.objects.filter(pk=api_key.pk, revoked_at__isnull=True).update(revoked_at=timezone.now()) == 1
+    return ApiKey.objects.filter(pk=api_key.pk, revoked_at__isnull=True).update(revoked_at=clock.now()) == 1
 
 
 def digest(plaintext: str) -> str:

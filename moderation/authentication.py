@@ -6,12 +6,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from django.db.models import Q
-from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.request import Request
 
+from mask_social import clock
 from mask_social.errors import ApiError
 from moderation.api_keys import digest
 from moderation.models import ApiKey, Platform
@@ -63,7 +63,7 @@ def api_key_of(request: Request) -> ApiKey:
 
 
 def _note_use(api_key: ApiKey) -> None:
-    now = timezone.now()
+    now = clock.now()
     if api_key.last_used_at is None or now - api_key.last_used_at >= _LAST_USED_PRECISION:
         stale = Q(last_used_at=None) | Q(last_used_at__lte=now - _LAST_USED_PRECISION)
         ApiKey.objects.filter(stale, pk=api_key.pk).update(last_used_at=now)

@@ -14,8 +14,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from django.utils import timezone
-
+from mask_social import clock
 from mask_social.errors import ApiError
 from moderation.models import IdempotencyKey, Platform
 
@@ -63,7 +62,7 @@ def begin(platform: Platform, key: str | None, fingerprint: str) -> Lock | Repla
     """Take the lock on a key, or return the answer there already is; None for a request without a key."""
     if key is None:
         return None
-    until = timezone.now() + _LOCK
+    until = clock.now() + _LOCK
     row, is_new = IdempotencyKey.objects.get_or_create(
         platform=platform, key=key, defaults={"fingerprint": fingerprint, "locked_until": until}
     )
@@ -79,7 +78,7 @@ def begin(platform: Platform, key: str | None, fingerprint: str) -> Lock | Repla
     if row.response_status is not None:
         return Replay(row.response_status, row.response_body)
     expired = IdempotencyKey.objects.filter(
-        pk=row.pk, locked_until=row.locked_until, locked_until__lte=timezone.now(), response_status=None
+        pk=row.pk, locked_until=row.locked_until, locked_until__lte=clock.now(), response_status=None
     )
     if expired.update(locked_until=until) == 1:
         return Lock(row.pk, until)
@@ -113,7 +112,7 @@ def release(lock: Lock) -> None:
 
 def forget_old() -> int:
     """Delete keys after a day; a platform that retries later than that makes a new post."""
-    deleted, _ = IdempotencyKey.objects.filter(created_at__lte=timezone.now() - _KEPT).delete()
+    deleted, _ = IdempotencyKey.objects.filter(created_at__lte=clock.now() - _KEPT).delete()
     return deleted
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.utils import timezone
 
+from mask_social import clock
 from moderation import analysis, signals
 from moderation.models import Author, Photo, Platform, Post, new_photo_id, new_post_id
 from moderation.uploads import PreparedPhoto
@@ -56,7 +56,7 @@ def withdraw(post: Post) -> bool:
     with transaction.atomic():
         standing = Post.objects.filter(pk=post.pk).exclude(status=Post.Status.WITHDRAWN)
         # The time of the verdict is kept where there was one.
-        now = timezone.now()
+        now = clock.now()
         taken = {"status": Post.Status.WITHDRAWN, "withdrawn_at": now}
         changed = standing.filter(status=Post.Status.PENDING).update(completed_at=now, **taken)
         changed = changed or standing.update(**taken)
@@ -67,7 +67,7 @@ def withdraw(post: Post) -> bool:
 
 def _store(photo: PreparedPhoto) -> tuple[str, str]:
     photo_id = new_photo_id()
-    name = f"photos/{timezone.now():%Y/%m/%d}/{photo_id}.jpg"
+    name = f"photos/{clock.now():%Y/%m/%d}/{photo_id}.jpg"
     return photo_id, default_storage.save(name, ContentFile(photo.content))
 
 

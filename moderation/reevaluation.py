@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.utils import timezone
 
+from mask_social import clock
 from moderation.models import Platform, Post, Reevaluation, Verdict
 from moderation.selectors import current_policy, posts_with_faces
 from moderation.verdicts import OF_PEOPLE, PolicyRules, decide, evidence, record_verdict
@@ -148,7 +148,7 @@ def _advance(job: Reevaluation, cursor: str, to: str, passed: int) -> bool:
 
 
 def _finish(jobs: QuerySet[Reevaluation], status: Reevaluation.Status) -> bool:
-    return jobs.filter(status=Status.PENDING).update(status=status, finished_at=timezone.now()) == 1
+    return jobs.filter(status=Status.PENDING).update(status=status, finished_at=clock.now()) == 1
 
 
 def _enqueue(job_id: int, cursor: str) -> None:

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 
+from mask_social import clock
 from mask_social.errors import ApiError
 from moderation import signals
 from moderation.models import Appeal, Post, Verdict
@@ -110,7 +110,7 @@ def _decide(post: Post, source: Verdict.Source, outcome: str, user: User, reason
 
 def _claim(appeal: Appeal, status: Appeal.Status, user: User, answer: str) -> None:
     undecided = Appeal.objects.filter(pk=appeal.pk, status=Appeal.Status.OPEN)
-    if undecided.update(status=status, decided_by=user, answer=answer, decided_at=timezone.now()) != 1:
+    if undecided.update(status=status, decided_by=user, answer=answer, decided_at=clock.now()) != 1:
         raise ReviewError("Somebody else has decided this appeal meanwhile.")
 
 

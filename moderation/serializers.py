@@ -6,9 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.utils import timezone
 from rest_framework import serializers
 
+from mask_social import clock
 from moderation.extensions import post_sections
 from moderation.models import Analysis, Appeal, Post, Verdict
 from moderation.pagination import page_serializer
@@ -34,7 +34,7 @@ _CLOCK_SKEW = timedelta(minutes=5)
 
 
 def _not_in_future(when: datetime) -> None:
-    if when > timezone.now() + _CLOCK_SKEW:
+    if when > clock.now() + _CLOCK_SKEW:
         raise serializers.ValidationError(
             "An account cannot have been made in the future.", code="registered_in_future"
         )

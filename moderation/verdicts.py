@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 
+from mask_social import clock
 from moderation import signals
 from moderation.models import Analysis, Face, Policy, Post, Verdict
 from moderation.selectors import current_policy
@@ -145,7 +145,7 @@ def record_verdict(
         )
         post.outcome = reached
         if post.status == Post.Status.PENDING:
-            post.status, post.completed_at = Post.Status.ANALYZED, timezone.now()
+            post.status, post.completed_at = Post.Status.ANALYZED, clock.now()
         post.save(update_fields=["outcome", "status", "completed_at"])
         signals.verdict_reached.send(Verdict, verdict_id=verdict.pk)
         return verdict

@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.http import Http404
 from django.urls import reverse
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.renderers import JSONRenderer
@@ -15,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from mask_social import clock
 from mask_social.errors import ApiError
 from moderation import fetching, idempotency, pagination, posts, schema, selectors, uploads, waiting
 from moderation.authentication import platform_of
@@ -111,7 +111,7 @@ class PostListView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Take a post in."""
-        received_at = timezone.now()
+        received_at = clock.now()
         platform = platform_of(request)
         key = idempotency.check_key(request.headers.get("Idempotency-Key"))
         fields, files = _read_form(request)

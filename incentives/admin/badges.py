@@ -10,7 +10,6 @@ from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action  # type: ignore[import-untyped]  # unfold ships no types
@@ -26,6 +25,7 @@ from incentives.badges import Terms, backfill
 from incentives.badges.preview import preview as preview_of
 from incentives.credentials.criteria import in_words
 from incentives.models import BadgeAward, BadgeBackfill, BadgeRule
+from mask_social import clock
 from moderation.admin_parts import ModelAdmin, Operated, Previewed, label, link_to, member, progress
 
 _REGION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
@@ -99,7 +99,7 @@ class BadgeRuleAdmin(ModelAdmin[BadgeRule]):
         """Take the growth of all badges of the page along, in one query."""
         page = super().get_changelist_instance(request)
         page.result_list = list(page.result_list)
-        growth = growth_of([rule.pk for rule in page.result_list], timezone.now())
+        growth = growth_of([rule.pk for rule in page.result_list], clock.now())
         for rule in page.result_list:
             rule.growth = growth[rule.pk]
         return page
@@ -185,7 +185,7 @@ def _rule_panel(rule: BadgeRule) -> dict[str, Any]:
         "criteria": in_words(rule),
         "is_new": rule._state.adding,
         "holders": BadgeAward.objects.filter(rule=rule.pk, status=BadgeAward.Status.ACTIVE).count(),
-        "growth": sparkline(growth_of([rule.pk], timezone.now())[rule.pk]),
+        "growth": sparkline(growth_of([rule.pk], clock.now())[rule.pk]),
         "job": job,
         "progress": progress(job.done, job.total) if job else "",
     }

@@ -10,13 +10,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.decorators import action  # type: ignore[import-untyped]  # unfold ships no types
 
 from incentives import boosts
 from incentives.admin import boost_parts
 from incentives.models import Boost, BoostPolicy
+from mask_social import clock
 from moderation.admin_parts import ModelAdmin, Previewed, ReadOnly, label, link_to, moment
 from moderation.models import Author
 
@@ -42,12 +42,12 @@ class StateFilter(admin.SimpleListFilter):
         """Keep those of the state."""
         match self.value():
             case "over":
-                return queryset.filter(revoked_at=None, ends_at__lte=timezone.now())
+                return queryset.filter(revoked_at=None, ends_at__lte=clock.now())
             case "revoked":
                 return queryset.exclude(revoked_at=None)
             case "all":
                 return queryset
-        return queryset.filter(revoked_at=None, ends_at__gt=timezone.now())
+        return queryset.filter(revoked_at=None, ends_at__gt=clock.now())
 
 
 @admin.register(Boost)
@@ -100,7 +100,7 @@ class BoostAdmin(ReadOnly, ModelAdmin[Boost]):
         boost = context.get("original")
         if boost is not None:
             boost.is_switched_off = boosts.switched_off().holds_for(boost)
-            context["curve"] = boost_parts.curve_of(boost, timezone.now())
+            context["curve"] = boost_parts.curve_of(boost, clock.now())
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="post")
@@ -118,7 +118,7 @@ class BoostAdmin(ReadOnly, ModelAdmin[Boost]):
         """Return what is left of the factor; a switch leaves nothing."""
         if boost.is_switched_off:
             return label("paused", "×1, switched off")
-        now = boosts.factor_at(boost, timezone.now())
+        now = boosts.factor_at(boost, clock.now())
         return label("active" if now > 1 else "over", f"×{now:.3f}")
 
     @admin.display(description="given")
@@ -129,7 +129,7 @@ class BoostAdmin(ReadOnly, ModelAdmin[Boost]):
     @admin.display(description="remaining", ordering="ends_at")
     def remaining(self, boost: Boost) -> str:
         """Say how long it still runs."""
-        return "taken back" if boost.revoked_at else boost_parts.remaining(boost, timezone.now())
+        return "taken back" if boost.revoked_at else boost_parts.remaining(boost, clock.now())
 
     @admin.display(description="begun")
     def begun(self, boost: Boost) -> SafeString:

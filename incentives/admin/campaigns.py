@@ -32,12 +32,13 @@ from incentives.campaigns import CampaignError
 from incentives.models import Campaign, Sponsor, Tier
 from incentives.money import format_money
 from incentives.selectors import with_settled
+from mask_social import clock
 from moderation import time_zones
 from moderation.admin_parts import ModelAdmin, TabularInline, label
 
 _AMOUNTS = "in the smallest unit of the currency, such as cents"
 _STEPS: dict[str, Callable[[Campaign], None]] = {
-    "activate": lambda campaign: campaigns.activate(campaign, timezone.now()),
+    "activate": lambda campaign: campaigns.activate(campaign, clock.now()),
     "pause": campaigns.pause,
     "end": campaigns.end,
 }
@@ -233,7 +234,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     def save_model(self, request: HttpRequest, obj: Campaign, form: forms.ModelForm[Campaign], change: bool) -> None:
         """Write what was changed and nothing else; book the budget of a new one."""
         if not change:
-            campaigns.create_campaign(obj, _user(request), timezone.now(), reason="The campaign was made.")
+            campaigns.create_campaign(obj, _user(request), clock.now(), reason="The campaign was made.")
         elif changed := set(form.changed_data):
             if "time_zone" in changed:
                 changed |= {"starts_at", "ends_at"}  # the same on the clock is another moment there
@@ -242,7 +243,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Open or exhaust the campaign as its new amount and tiers have it."""
         super().save_related(request, form, formsets, change)
-        campaigns.reassess(timezone.now(), only=form.instance)  # this page's transaction holds its row, and no other's
+        campaigns.reassess(clock.now(), only=form.instance)  # this page's transaction holds its row, and no other's
 
     def get_urls(self) -> list[URLPattern]:
         """Add the steps of a campaign's life, its budget and its statement."""
@@ -316,7 +317,7 @@ class CampaignAdmin(SponsorsOwn, ModelAdmin[Campaign]):
         if request.method == "POST" and form.is_valid():
             values = form.cleaned_data
             try:
-                campaigns.set_budget(campaign, values["budget_minor"], _user(request), values["reason"], timezone.now())
+                campaigns.set_budget(campaign, values["budget_minor"], _user(request), values["reason"], clock.now())
             except CampaignError as error:
                 form.add_error("budget_minor", str(error))
             else:

@@ -12,12 +12,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from unfold.decorators import action  # type: ignore[import-untyped]  # unfold ships no types
 
 from incentives.experiments import lifecycle, panel, tally, upkeep
 from incentives.experiments.report import Report, report
 from incentives.models import Experiment, ExperimentSums
+from mask_social import clock
 from moderation.admin_parts import ModelAdmin, label
 
 _LOCKED = ("platform", "holdout_percent")
@@ -112,7 +112,7 @@ class ExperimentAdmin(ModelAdmin[Experiment]):
             and experiment.status != Experiment.Status.DRAFT
             and self.has_view_permission(request)
         ):
-            sums = upkeep.latest(experiment, timezone.now())
+            sums = upkeep.latest(experiment, clock.now())
             context |= {
                 "experiment": experiment,
                 "sums": sums,
@@ -154,7 +154,7 @@ class ExperimentAdmin(ModelAdmin[Experiment]):
         """Add up what the arms did, without waiting for beat."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        upkeep.add_up(get_object_or_404(Experiment, pk=unquote(object_id)), timezone.now())
+        upkeep.add_up(get_object_or_404(Experiment, pk=unquote(object_id)), clock.now())
         return self._back(object_id)
 
     def _confirm(
@@ -171,7 +171,7 @@ class ExperimentAdmin(ModelAdmin[Experiment]):
             }
             return TemplateResponse(request, "incentives/experiment_confirm.html", context)
         try:
-            act(experiment, timezone.now())
+            act(experiment, clock.now())
         except lifecycle.ExperimentError as error:
             messages.error(request, str(error))
         else:

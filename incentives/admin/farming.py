@@ -8,11 +8,11 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from incentives.models import Claim, EarningRules, Flag
+from mask_social import clock
 from moderation import staff
 from moderation.admin_parts import ModelAdmin, ReadOnly, label, link_to
 from moderation.models import Photo, Post
@@ -178,7 +178,7 @@ class FlagAdmin(ModelAdmin[Flag]):
         """Note who decided, and when."""
         is_open = obj.status == Flag.Status.OPEN
         obj.decided_by_id = None if is_open else request.user.pk
-        obj.decided_at = None if is_open else timezone.now()
+        obj.decided_at = None if is_open else clock.now()
         obj.save(update_fields=["status", "note", "decided_by", "decided_at"])
 
     @admin.display(description="what", ordering="kind")

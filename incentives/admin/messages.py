@@ -7,12 +7,12 @@ from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from incentives import webhooks
 from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+from mask_social import clock
 from moderation.admin_parts import ModelAdmin, Operated, ReadOnly, TabularInline, label, link_to, moment
 from moderation.models import Platform
 
@@ -170,7 +170,7 @@ class DeliveryAdmin(Operated, ModelAdmin[Delivery]):
     @admin.action(description="Send again", permissions=["operate"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         """Send finished deliveries once more."""
-        sent = sum(webhooks.redeliver(delivery, timezone.now()) for delivery in queryset)
+        sent = sum(webhooks.redeliver(delivery, clock.now()) for delivery in queryset)
         left = len(queryset) - sent
         self.message_user(request, f"{sent} deliveries are on their way again.")
         if left:
@@ -222,9 +222,10 @@ class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         """Send nothing more, and give up what is waiting."""
         for endpoint in queryset:
-            webhooks.disable(endpoint)
+            webhooks.disable(endpoint, WebhookEndpoint.Reason.OWNER)
 
     @admin.action(description="Enable", permissions=["operate"])
     def enable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         """Send again from now on."""
-        queryset.update(status=WebhookEndpoint.Status.ACTIVE)
+        for endpoint in queryset:
+            webhooks.enable(endpoint)

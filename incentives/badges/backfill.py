@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 
 from incentives.badges.awards import Measured, judge_anew
 from incentives.badges.counting import measured_by_author, rows_of
 from incentives.causes import Cause
 from incentives.models import BadgeAward, BadgeBackfill, BadgeRule, Experiment, Exposure, LedgerEntry
+from mask_social import clock
 from moderation.models import Author
 
 WINDOW = 1_000
@@ -47,7 +47,7 @@ def start(rule: BadgeRule, user: User) -> BadgeBackfill:
 def cancel(job_id: int) -> bool:
     """Stop a job where it is, what it did stands; False when it is over already."""
     pending = BadgeBackfill.objects.filter(pk=job_id, status=BadgeBackfill.Status.PENDING)
-    stopped = pending.update(status=BadgeBackfill.Status.CANCELLED, finished_at=timezone.now(), leased_until=None)
+    stopped = pending.update(status=BadgeBackfill.Status.CANCELLED, finished_at=clock.now(), leased_until=None)
     return stopped == 1
 
 
@@ -62,11 +62,11 @@ def work(job_id: int, *, for_at_most: timedelta) -> bool:
     claim = _claim(job_id)
     if claim is None:
         return False
-    until = timezone.now() + for_at_most
+    until = clock.now() + for_at_most
     try:
         while claim is not None:
             claim = _work_on_window(claim)
-            if claim is not None and timezone.now() >= until:
+            if claim is not None and clock.now() >= until:
                 return True
         return False
     finally:
@@ -76,7 +76,7 @@ def work(job_id: int, *, for_at_most: timedelta) -> bool:
 
 def _claim(job_id: int) -> _Claim | None:
     """Take a job that nobody holds."""
-    now = timezone.now()
+    now = clock.now()
     free = BadgeBackfill.objects.filter(Q(leased_until=None) | Q(leased_until__lte=now), pk=job_id)
     claim = _Claim(job_id, now + LEASE)
     taken = free.filter(status=BadgeBackfill.Status.PENDING).update(leased_until=claim.leased_until)
@@ -105,7 +105,7 @@ def _work_on_window(claim: _Claim) -> _Claim | None:
     window = list(Author.objects.filter(pk__gt=job.cursor).order_by("pk").values_list("pk", flat=True)[:WINDOW])
     if not window:
         _mine(claim).update(
-            status=BadgeBackfill.Status.DONE, finished_at=timezone.now(), leased_until=None, total=F("done")
+            status=BadgeBackfill.Status.DONE, finished_at=clock.now(), leased_until=None, total=F("done")
         )
         return None
     done = 0
@@ -114,7 +114,7 @@ def _work_on_window(claim: _Claim) -> _Claim | None:
         if not _judge(claim, author_id, before - done):
             return None
         done = before
-    longer = _Claim(claim.job_id, timezone.now() + LEASE)
+    longer = _Claim(claim.job_id, clock.now() + LEASE)
     kept = _mine(claim).update(cursor=window[-1], done=F("done") + len(window) - done, leased_until=longer.leased_until)
     return longer if kept == 1 else None
 
@@ -130,7 +130,7 @@ def _to_judge(rule: BadgeRule, window: Sequence[int]) -> list[int]:
 
 def _judge(claim: _Claim, author_id: int, done: int) -> bool:
     """Judge one author, and note it in the same transaction; False when the job is no longer ours."""
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         job = _mine(claim).select_for_update(of=("self",)).select_related("rule").first()
         if job is None:

@@ -6,13 +6,13 @@ reinstates one that is earned after all. None is deleted.
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 
 from incentives.badges import steps
 from incentives.badges.awards import counted_history, expire_if_due, valid_until
 from incentives.badges.rules import measure
 from incentives.badges.steps import Step
 from incentives.models import BadgeAward, BadgeRule, Event
+from mask_social import clock
 from moderation.models import Author
 
 _MAY_BE = {
@@ -47,7 +47,7 @@ def revoke(award_id: int, user: User, reason: str) -> BadgeAward:
 
 def reinstate(award_id: int, user: User, reason: str) -> BadgeAward:
     """Let a badge count again; where posts earn it, they alone decide about it from then on. Raises StepError."""
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         award = _held_for(Event.Type.BADGE_REINSTATED, award_id)
         if award.expires_at is not None and award.expires_at <= now:
@@ -61,7 +61,7 @@ def reinstate(award_id: int, user: User, reason: str) -> BadgeAward:
 
 def grant(rule: BadgeRule, author: Author, user: User, reason: str) -> BadgeAward:
     """Give a badge by hand, whatever the author's posts amount to. Raises StepError."""
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         author = Author.objects.select_for_update(no_key=True).get(pk=author.pk)
         award = BadgeAward.objects.filter(author=author, rule=rule).first() or BadgeAward(author=author, rule=rule)
@@ -87,7 +87,7 @@ def _held_for(type_: Event.Type, award_id: int) -> BadgeAward:
     holder = BadgeAward.objects.values("author").get(pk=award_id)
     Author.objects.select_for_update(no_key=True).get(pk=holder["author"])
     award = BadgeAward.objects.select_related("author", "rule").get(pk=award_id)
-    expire_if_due(award, timezone.now())
+    expire_if_due(award, clock.now())
     if award.status not in _MAY_BE[type_]:
         raise StepError(f"The badge is {award.get_status_display()}.")
     return award
@@ -97,5 +97,5 @@ def _take(award: BadgeAward, type_: Event.Type, user: User, reason: str, **field
     if not reason.strip():
         raise StepError("Say why: the history keeps it.", "reason")
     step = Step(type_, reason.strip(), actor_id=user.pk)
-    steps.take(award, step, timezone.now(), **({"by_staff": True} | fields))
+    steps.take(award, step, clock.now(), **({"by_staff": True} | fields))
     return award

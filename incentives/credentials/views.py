@@ -8,7 +8,6 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from incentives import artwork
@@ -16,6 +15,7 @@ from incentives.credentials import credential as credentials
 from incentives.credentials import criteria, keys, standing, status_list
 from incentives.credentials.addresses import Addresses
 from incentives.models import BadgeAward, BadgeRule
+from mask_social import clock
 from mask_social.errors import CONTENT_TYPE, Problem
 
 View = Callable[..., HttpResponse]
@@ -92,7 +92,7 @@ def status(request: HttpRequest, purpose: str, number: int) -> HttpResponse:
     if purpose not in set(status_list.Purpose) or number > status_list.last_award() // status_list.ENTRIES:
         raise Http404("There is no such status list.")
     at = Addresses.of(request)
-    claims = status_list.claims_of(status_list.Purpose(purpose), number, at, timezone.now())
+    claims = status_list.claims_of(status_list.Purpose(purpose), number, at, clock.now())
     return _token(request, claims, lambda: keys.sign(claims, at.keys, typ="vc+jwt"), f"{purpose}-{number}")
 
 
@@ -121,7 +121,7 @@ def page(request: HttpRequest, public_id: str) -> HttpResponse:
         award = _award(public_id)
     except Http404:
         return _html(render(request, "incentives/verify_missing.html", status=HTTPStatus.NOT_FOUND))
-    return _html(render(request, "incentives/verify.html", _shown(award, Addresses.of(request), timezone.now())))
+    return _html(render(request, "incentives/verify.html", _shown(award, Addresses.of(request), clock.now())))
 
 
 def _shown(award: BadgeAward, at: Addresses, now: datetime) -> dict[str, Any]:

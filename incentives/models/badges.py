@@ -6,9 +6,9 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils import timezone
 
 from incentives.models.ids import new_award_id
+from mask_social import clock
 from mask_social.ids import ID_LENGTH
 from moderation.models import Author, Verdict
 
@@ -94,8 +94,8 @@ class BadgeAward(models.Model):
     verdict = models.ForeignKey(Verdict, on_delete=models.SET_NULL, null=True, blank=True, related_name="badge_awards")
     # badges.Evidence: what was measured, against which threshold, on which posts.
     evidence = models.JSONField()
-    awarded_at = models.DateTimeField(default=timezone.now)
-    changed_at = models.DateTimeField(default=timezone.now)
+    awarded_at = models.DateTimeField(default=clock.now)
+    changed_at = models.DateTimeField(default=clock.now)
     expires_at = models.DateTimeField(null=True, blank=True)
     # When it ran out last: only posts from then on earn it again.
     counts_since = models.DateTimeField(null=True, blank=True)
@@ -135,7 +135,7 @@ class BadgeChange(models.Model):
     )
     reason = models.TextField()
     causation_id = models.CharField(max_length=64, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ("id",)
@@ -169,7 +169,7 @@ class BadgeBackfill(models.Model):
     )
     # Until when a worker has it; no two claims have the same lease, so it also tells whose claim it is.
     leased_until = models.DateTimeField(null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -3,9 +3,9 @@
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils import timezone
 
 from incentives.models.campaigns import Campaign
+from mask_social import clock
 from moderation.models import Platform, Post, Verdict
 
 
@@ -62,7 +62,7 @@ class Boost(models.Model):
     factor = models.FloatField()
     half_life_seconds = models.PositiveIntegerField()
     cap = models.FloatField()
-    starts_at = models.DateTimeField(default=timezone.now)
+    starts_at = models.DateTimeField(default=clock.now)
     ends_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
 

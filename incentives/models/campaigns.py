@@ -9,9 +9,9 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils import timezone
 
 from incentives.models.ids import new_campaign_id, new_match_id, new_sponsor_id
+from mask_social import clock
 from moderation.models import Author, IdField, Platform, Post, Verdict
 from moderation.time_zones import validate_time_zone
 
@@ -24,7 +24,7 @@ class Sponsor(models.Model):
     users = models.ManyToManyField(
         settings.AUTH_USER_MODEL, blank=True, related_name="sponsors", help_text="who may read its campaigns"
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ("name",)
@@ -85,13 +85,13 @@ class Campaign(models.Model):
     hold_seconds = models.PositiveIntegerField(default=24 * 3600)
     # Its days begin at midnight here, and the window is given in it.
     time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
-    starts_at = models.DateTimeField(default=timezone.now)
+    starts_at = models.DateTimeField(default=clock.now)
     ends_at = models.DateTimeField(null=True, blank=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.DRAFT)
     boosts_enabled = models.BooleanField(default=True, help_text="off: the posts that it matched stand no higher")
     # The number of its last ledger entry; they are numbered without a gap, so that a missing one shows.
     last_entry = models.PositiveBigIntegerField(default=0, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ("-id",)
@@ -171,7 +171,7 @@ class Match(models.Model):
     # The day it was reserved on, in the campaign's time zone, and the post's region: what the caps count.
     day = models.DateField()
     region = models.CharField(max_length=6, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
     settle_at = models.DateTimeField()
 
     class Meta:
@@ -253,7 +253,7 @@ class LedgerEntry(models.Model):
     causation_id = models.CharField(max_length=64, blank=True)
     # Why a budget was changed, in the words of who did it.
     reason = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         verbose_name_plural = "ledger entries"
@@ -309,7 +309,7 @@ class LedgerProof(models.Model):
     """That a campaign's books were added up from the first entry, and what was found."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="proofs")
-    ran_at = models.DateTimeField(default=timezone.now, editable=False)
+    ran_at = models.DateTimeField(default=clock.now, editable=False)
     entries = models.PositiveBigIntegerField()
     budget_minor = models.PositiveBigIntegerField()
     reserved_minor = models.PositiveBigIntegerField()

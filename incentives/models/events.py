@@ -4,9 +4,9 @@ import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Func, Q
-from django.utils import timezone
 
 from incentives.models.ids import new_delivery_id, new_endpoint_id, new_event_id
+from mask_social import clock
 from mask_social.ids import ID_LENGTH
 from moderation.models import IdField, Platform
 
@@ -59,8 +59,10 @@ class Event(models.Model):
     sequence = models.PositiveIntegerField()
     # What set it off: a verdict's id, an event's (a withdrawal), an appeal's, a match's. Equal for all that followed.
     causation_id = models.CharField(max_length=64, blank=True)
+    # Of the request that it all began with.
+    request_id = models.CharField(max_length=64, blank=True)
     data = models.JSONField()
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ("transaction_id", "position")
@@ -81,33 +83,87 @@ class Event(models.Model):
 
 
 class WebhookEndpoint(models.Model):
-    """Where a platform wants to hear of events, and the secret that signs them."""
+    """Where a platform wants to hear of events."""
 
     class Status(models.TextChoices):
         ACTIVE = "active", "active"
         DISABLED = "disabled", "disabled"
 
+    class Reason(models.TextChoices):
+        OWNER = "owner", "by the platform or its staff"
+        GONE = "gone", "it answered 410"
+        FAILING = "failing", "nothing arrived for days"
+
     id = IdField(default=new_endpoint_id)
     platform = models.ForeignKey(Platform, on_delete=models.CASCADE, related_name="webhook_endpoints")
     url = models.URLField(max_length=2000)
-    # `whsec_…`; signing needs it in clear, so it is shown once and never logged.
-    secret = models.CharField(max_length=100, editable=False)
     # Empty: every type.
     event_types = ArrayField(models.CharField(max_length=40, choices=Event.Type.choices), default=list, blank=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    disabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    disabled_reason = models.CharField(max_length=16, choices=Reason.choices, blank=True, editable=False)
+    # Since when nothing arrived; None: the last attempt did.
+    failing_since = models.DateTimeField(null=True, blank=True, editable=False)
+    # It asked for quiet (429): nothing is sent before.
+    paused_until = models.DateTimeField(null=True, blank=True, editable=False)
+    # How many events tell of it; the outbox numbers them.
+    event_sequence = models.PositiveIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ("-id",)
         constraints = [
             models.CheckConstraint(
-                name="endpoint_secret_can_sign",
-                condition=Q(secret__regex=r"^whsec_[A-Za-z0-9+/]{32,}={0,2}$"),  # noqa: S106 - its form, no secret
+                name="endpoint_disabled_says_when_and_why",
+                condition=(Q(status="disabled", disabled_at__isnull=False) & ~Q(disabled_reason=""))
+                | Q(status="active", disabled_at__isnull=True, disabled_reason=""),
             ),
         ]
 
     def __str__(self) -> str:
         return self.url
+
+
+class SigningKey(models.Model):
+    """What signs an endpoint's messages; one in use for each scheme, and the former one until it expires."""
+
+    class Scheme(models.TextChoices):
+        HMAC = "v1", "HMAC-SHA256"
+        ED25519 = "v1a", "Ed25519"
+
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="signing_keys")
+    scheme = models.CharField(max_length=8, choices=Scheme.choices)
+    # `whsec_…` or `whsk_…`. Signing needs it in clear: it is never logged, and the shared one is shown once.
+    secret = models.CharField(max_length=120, editable=False)
+    # `whpk_…`, by which others verify; none for the shared secret.
+    public_key = models.CharField(max_length=64, blank=True, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    # None: in use until another takes its place.
+    expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("endpoint", "scheme", "-id")
+        constraints = [
+            models.UniqueConstraint(
+                name="signing_key_in_use_once", fields=["endpoint", "scheme"], condition=Q(expires_at=None)
+            ),
+            models.CheckConstraint(
+                name="signing_key_can_sign",
+                condition=Q(
+                    scheme="v1",
+                    secret__regex=r"^whsec_[A-Za-z0-9+/]{32,}={0,2}$",  # noqa: S106 - its form, no secret
+                    public_key="",
+                )
+                | Q(
+                    scheme="v1a",
+                    secret__regex=r"^whsk_[A-Za-z0-9+/]{43,}={0,2}$",  # noqa: S106 - its form, no secret
+                    public_key__regex=r"^whpk_[A-Za-z0-9+/]{43}=$",
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_scheme_display()} of {self.endpoint_id}"
 
 
 class Delivery(models.Model):
@@ -118,6 +174,7 @@ class Delivery(models.Model):
         SENDING = "sending", "claimed by a worker"
         DELIVERED = "delivered", "delivered"
         FAILED = "failed", "given up"
+        HELD = "held", "kept until its endpoint is enabled"
 
     id = IdField(default=new_delivery_id)
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
@@ -125,10 +182,12 @@ class Delivery(models.Model):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
     # When a pending one is due, or when the lease of one being sent runs out: no two claims have the same lease, so
     # it also tells whose claim it is.
-    due_at = models.DateTimeField(default=timezone.now)
+    due_at = models.DateTimeField(default=clock.now)
     # When the sweep looks at it again: its message may have been lost, or its worker.
-    requeue_at = models.DateTimeField(default=timezone.now)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    requeue_at = models.DateTimeField(default=clock.now)
+    # Attempts since it was last sent on its way; their number says how long the next wait is.
+    tries = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
     delivered_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

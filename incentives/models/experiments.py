@@ -4,9 +4,9 @@ import pgtrigger
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.utils import timezone
 
 from incentives.models.ids import new_experiment_id
+from mask_social import clock
 from moderation.models import Author, IdField, Platform, Post
 
 
@@ -28,7 +28,7 @@ class Experiment(models.Model):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.DRAFT, editable=False)
     starts_at = models.DateTimeField(null=True, blank=True, editable=False)
     ends_at = models.DateTimeField(null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ("-id",)
@@ -83,7 +83,7 @@ class Exposure(models.Model):
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="exposures")
     author = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="exposures")
     arm = models.CharField(max_length=16, choices=Arm.choices)
-    exposed_at = models.DateTimeField(default=timezone.now, editable=False)
+    exposed_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         constraints = [
@@ -108,7 +108,7 @@ class Outcome(models.Model):
     author = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")
     kind = models.CharField(max_length=16, choices=Kind.choices)
     post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+")
-    at = models.DateTimeField(default=timezone.now, editable=False)
+    at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         indexes = [models.Index(name="outcome_by_author", fields=["experiment", "kind", "author"], include=["post"])]

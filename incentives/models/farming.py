@@ -5,8 +5,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
 
+from mask_social import clock
 from moderation import similarity
 from moderation.models import Author, Photo, Platform, Post, Verdict
 
@@ -71,7 +71,7 @@ class Claim(models.Model):
     photo = models.ForeignKey(Photo, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     earlier = models.ForeignKey(Photo, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     distance = models.PositiveSmallIntegerField(null=True, blank=True)
-    decided_at = models.DateTimeField(default=timezone.now, editable=False)
+    decided_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         verbose_name, verbose_name_plural = "near-duplicate or refusal", "near-duplicates and refusals"
@@ -101,7 +101,7 @@ class Fingerprint(models.Model):
     pdq = models.BinaryField(max_length=32)
     # similarity.keys_of(pdq)
     keys = ArrayField(models.IntegerField())
-    registered_at = models.DateTimeField(default=timezone.now, editable=False)
+    registered_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         indexes = similarity.indexes("fingerprint_by_key")
@@ -160,7 +160,7 @@ class Flag(models.Model):
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
     decided_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

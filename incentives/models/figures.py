@@ -1,8 +1,8 @@
 """Sums by day and region, which the dashboard reads instead of a million rows."""
 
 from django.db import models
-from django.utils import timezone
 
+from mask_social import clock
 from moderation.models import Platform
 
 
@@ -28,7 +28,7 @@ class DailyFigures(models.Model):
     boosts = models.PositiveIntegerField(default=0)
     matches = models.PositiveIntegerField(default=0)
     appeals = models.PositiveIntegerField(default=0)
-    updated_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=clock.now)
 
     class Meta:
         verbose_name_plural = "daily figures"

@@ -2,8 +2,8 @@
 
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
 
+from mask_social import clock
 from moderation.models import Post, Verdict
 
 
@@ -16,7 +16,7 @@ class PendingChange(models.Model):
         Verdict, on_delete=models.CASCADE, null=True, blank=True, related_name="pending_change"
     )
     causation_id = models.CharField(max_length=64)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ("id",)
@@ -54,7 +54,7 @@ class RewardApplication(models.Model):
     )
     # What the author is told about the money at the moment of the verdict.
     donation_reason = models.CharField(max_length=20, choices=Reason.choices, blank=True)
-    applied_at = models.DateTimeField(default=timezone.now, editable=False)
+    applied_at = models.DateTimeField(default=clock.now, editable=False)
 
     def __str__(self) -> str:
         return f"rewards of {self.verdict_id}"

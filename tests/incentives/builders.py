@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from incentives import campaigns, causes, donations, webhooks
+from incentives import campaigns, causes, donations, signing
 from incentives.models import (
     BadgeAward,
     BadgeRule,
@@ -21,6 +21,7 @@ from incentives.models import (
     Campaign,
     EarningRules,
     Event,
+    SigningKey,
     Sponsor,
     Tier,
     WebhookEndpoint,
@@ -112,9 +113,16 @@ def make_endpoint(
     platform: Platform | None = None, url: str = "https://feed.example.org/hooks", **fields: Any
 ) -> WebhookEndpoint:
     """Make an active endpoint for every type."""
-    return WebhookEndpoint.objects.create(
-        platform=platform or make_platform(), url=url, secret=webhooks.new_secret(), **fields
-    )
+    if fields.get("status") == WebhookEndpoint.Status.DISABLED:
+        fields = {"disabled_at": timezone.now(), "disabled_reason": WebhookEndpoint.Reason.OWNER} | fields
+    endpoint = WebhookEndpoint.objects.create(platform=platform or make_platform(), url=url, **fields)
+    SigningKey.objects.bulk_create(signing.new_key(endpoint, scheme) for scheme in SigningKey.Scheme)
+    return endpoint
+
+
+def secret_of(endpoint: WebhookEndpoint) -> str:
+    """Return the shared secret in use."""
+    return endpoint.signing_keys.get(scheme=SigningKey.Scheme.HMAC, expires_at=None).secret
 
 
 def types_of(post: Post) -> list[str]:

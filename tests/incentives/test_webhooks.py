@@ -12,11 +12,11 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from incentives import events, http, webhooks
-from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+from incentives import events, http, signing, webhooks
+from incentives.models import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
 from moderation.models import Post
 from tests.cast import make_post
-from tests.incentives.builders import at_once, make_endpoint
+from tests.incentives.builders import at_once, make_endpoint, secret_of
 from tests.incentives.conftest import Sent
 from tests.incentives.receiver import Receiver, Reply
 
@@ -50,7 +50,7 @@ def test_what_arrives_is_the_event_signed_so_that_an_independent_library_believe
 
     [request] = receiver.received
     event = delivery.event
-    believed = Webhook(delivery.endpoint.secret).verify(request.body, dict(request.headers))
+    believed = Webhook(secret_of(delivery.endpoint)).verify(request.body, dict(request.headers))
     assert believed == {
         "id": event.id,
         "type": "post.failed",
@@ -76,17 +76,18 @@ def test_another_secret_or_another_body_is_not_believed() -> None:
     event = Event(id="evt_1", created_at=now, data={}, sequence=1)
     headers = dict(webhooks.signed_headers(endpoint, event, b"{}", now))
 
-    Webhook(endpoint.secret).verify(b"{}", headers)
-    for secret, body in ((webhooks.new_secret(), b"{}"), (endpoint.secret, b"{ }")):
+    Webhook(secret_of(endpoint)).verify(b"{}", headers)
+    for secret, body in ((secret_of(make_endpoint()), b"{}"), (secret_of(endpoint), b"{ }")):
         with pytest.raises(WebhookVerificationError):
             Webhook(secret).verify(body, headers)
 
 
 def test_signatures_agree_with_the_independent_library_on_any_bytes() -> None:
-    secret = webhooks.new_secret()
+    endpoint = make_endpoint()
+    secret, keys = secret_of(endpoint), signing.valid_keys(endpoint, NOW)
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     for body in ("", "{}", '{"a":"ü"}', "x" * 10_000):
-        ours = webhooks.sign(secret, "evt_1", int(NOW.timestamp()), body.encode())
+        ours, _ = signing.signature(keys, "evt_1", int(NOW.timestamp()), body.encode()).split(" ")
         assert ours == Webhook(secret).sign("evt_1", NOW, body)
 
 
@@ -343,7 +344,7 @@ def test_a_finished_delivery_can_be_sent_again() -> None:
 @pytest.mark.parametrize(
     ("constraint", "act"),
     [
-        ("endpoint_secret_can_sign", lambda delivery: WebhookEndpoint.objects.update(secret="whsec_short")),
+        ("signing_key_can_sign", lambda delivery: SigningKey.objects.filter(scheme="v1").update(secret="whsec_short")),
         ("delivery_time_when_delivered", lambda delivery: Delivery.objects.update(status="delivered")),
         (
             "delivery_once_per_endpoint",

@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 
 from incentives import proof
 from incentives.models import Campaign
 from incentives.money import format_money
+from mask_social import clock
 
 
 class Command(BaseCommand):
@@ -24,7 +24,7 @@ class Command(BaseCommand):
                 raise CommandError(f"campaigns: there is no {', '.join(sorted(missing))}.")
         wrong = 0
         for campaign in chosen:
-            found = proof.prove(campaign, timezone.now())
+            found = proof.prove(campaign, clock.now())
             promised = format_money(found.reserved_minor, campaign.currency)
             paid = format_money(found.settled_minor - found.refunded_minor, campaign.currency)
             if not found.problems:

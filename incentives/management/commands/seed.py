@@ -5,11 +5,11 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
-from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from incentives.seed import SeedError, seed
+from mask_social import clock
 
 _HERE = ("", "localhost", "127.0.0.1", "::1")
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
                 shown.add_task(step, total=None)
 
             try:
-                done = seed(options["posts"], timezone.now(), number=options["number"], progress=tick)
+                done = seed(options["posts"], clock.now(), number=options["number"], progress=tick)
             except SeedError as error:
                 raise CommandError(str(error)) from error
             for task in shown.tasks:
