@@ -35,6 +35,8 @@ ALLOWED_HOSTS: list[str] = (
     ["localhost", "127.0.0.1", "[::1]"] if LOCAL else env.list("MASK_SOCIAL_ALLOWED_HOSTS", default=[])
 )
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("MASK_SOCIAL_CSRF_TRUSTED_ORIGINS", default=[])
+# How many proxies of ours write X-Forwarded-For: mask_social.addresses.
+TRUSTED_PROXIES = env.int("MASK_SOCIAL_TRUSTED_PROXIES", default=0 if LOCAL else 1)
 
 _services = embedded.running(VAR_DIR)
 _NOWHERE = VAR_DIR / "no-service-is-running"
