@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from incentives import ranking_api, views
+from incentives import endpoint_views, ranking_api, views
 
 urlpatterns = [
     # An author's id is the platform's own and may hold slashes: /badges goes first, and no id ends so.
@@ -12,7 +12,11 @@ urlpatterns = [
     path("campaigns", views.CampaignsView.as_view(), name="campaigns"),
     path("campaigns/<str:campaign_id>", views.CampaignView.as_view(), name="campaign"),
     path("events", views.EventsView.as_view(), name="events"),
-    path("webhook-endpoints", views.EndpointsView.as_view(), name="webhook-endpoints"),
-    path("webhook-endpoints/<str:endpoint_id>", views.EndpointView.as_view(), name="webhook-endpoint"),
-    path("webhook-endpoints/<str:endpoint_id>/test", views.EndpointTestView.as_view(), name="webhook-endpoint-test"),
+    path("webhook-endpoints", endpoint_views.EndpointsView.as_view(), name="webhook-endpoints"),
+    path("webhook-endpoints/<str:endpoint_id>", endpoint_views.EndpointView.as_view(), name="webhook-endpoint"),
+    path(
+        "webhook-endpoints/<str:endpoint_id>/test",
+        endpoint_views.EndpointTestView.as_view(),
+        name="webhook-endpoint-test",
+    ),
 ]

@@ -1,0 +1,135 @@
+"""The API of webhook endpoints: register, try out, rotate, replay; these views only translate."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from incentives import endpoints, examples
+from incentives.models import WebhookEndpoint
+from incentives.serializers import (
+    EndpointChangeSerializer,
+    EndpointDetailSerializer,
+    EndpointRequestSerializer,
+    EndpointSecretSerializer,
+    EndpointSerializer,
+    TestSentSerializer,
+)
+from incentives.view_parts import BAD_PAGE, NOT_FOUND, Codes, found, many, readable
+from moderation import pagination
+from moderation.authentication import platform_of
+from moderation.models import ApiKey
+from moderation.schema import errors
+
+DISABLED: Codes = {HTTPStatus.CONFLICT: ("endpoint_disabled",)}
+TOO_MANY: Codes = {HTTPStatus.CONFLICT: ("too_many_endpoints",)}
+BAD_ENDPOINT: Codes = {
+    HTTPStatus.BAD_REQUEST: (
+        *("validation_error", "required", "unknown_field"),
+        *("invalid_url", "insecure_url", "forbidden_address"),
+    )
+}
+
+
+class EndpointsView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        operation_id="list_webhook_endpoints",
+        summary="Your webhook endpoints",
+        parameters=pagination.PARAMETERS,
+        responses={200: pagination.page_serializer(EndpointSerializer, "Endpoint")} | errors(BAD_PAGE),
+    )
+    def get(self, request: Request) -> Response:
+        """Return them, the youngest first, without their secrets."""
+        page = pagination.paginate(_own(request), pagination.read_query(request))
+        return Response(page.body(lambda rows: many(EndpointSerializer, rows)))
+
+    @extend_schema(
+        operation_id="create_webhook_endpoint",
+        summary="Listen to events",
+        request=EndpointRequestSerializer,
+        responses={201: EndpointSecretSerializer} | errors(BAD_ENDPOINT | TOO_MANY),
+        examples=[
+            OpenApiExample("every event", examples.ENDPOINT_REQUEST, request_only=True),
+            OpenApiExample("with its secret", examples.ENDPOINT, response_only=True, status_codes=["201"]),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Make an endpoint; the answer holds the secret that signs its webhooks, this once."""
+        serializer = EndpointRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        endpoint = endpoints.create(
+            platform_of(request),
+            serializer.validated_data["url"],
+            serializer.validated_data.get("event_types", ()),
+            allow_private=settings.ALLOW_PRIVATE_ADDRESSES,
+        )
+        return Response(EndpointSecretSerializer(endpoint).data, status=HTTPStatus.CREATED)
+
+
+class EndpointView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        operation_id="get_webhook_endpoint",
+        summary="A webhook endpoint and its youngest deliveries",
+        responses={200: EndpointDetailSerializer} | errors(NOT_FOUND),
+    )
+    def get(self, request: Request, endpoint_id: str) -> Response:
+        """Return one endpoint."""
+        return Response(EndpointDetailSerializer(_endpoint(request, endpoint_id)).data)
+
+    @extend_schema(
+        operation_id="change_webhook_endpoint",
+        summary="Change, disable or enable a webhook endpoint",
+        request=EndpointChangeSerializer,
+        responses={200: EndpointSerializer} | errors(BAD_ENDPOINT | NOT_FOUND),
+    )
+    def patch(self, request: Request, endpoint_id: str) -> Response:
+        """Change what is given; what is missed while disabled can be read from the events."""
+        endpoint = _endpoint(request, endpoint_id)
+        serializer = EndpointChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        changed = endpoints.change(
+            endpoint, **serializer.validated_data, allow_private=settings.ALLOW_PRIVATE_ADDRESSES
+        )
+        return Response(EndpointSerializer(changed).data)
+
+    @extend_schema(
+        operation_id="delete_webhook_endpoint",
+        summary="Delete a webhook endpoint and the record of its deliveries",
+        responses={204: None} | errors(NOT_FOUND),
+    )
+    def delete(self, request: Request, endpoint_id: str) -> Response:
+        """Delete one endpoint; nothing more is sent to it."""
+        endpoints.delete(_endpoint(request, endpoint_id))
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+
+class EndpointTestView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        operation_id="test_webhook_endpoint",
+        summary="Send a test event to a webhook endpoint",
+        request=None,
+        responses={202: TestSentSerializer} | errors(DISABLED | NOT_FOUND),
+    )
+    def post(self, request: Request, endpoint_id: str) -> Response:
+        """Send `endpoint.test` to it alone; its outcome shows among its deliveries."""
+        event = endpoints.send_test(_endpoint(request, endpoint_id))
+        return Response(TestSentSerializer(event).data, status=HTTPStatus.ACCEPTED)
+
+
+def _own(request: Request) -> Any:
+    return WebhookEndpoint.objects.filter(platform=platform_of(request)).prefetch_related("signing_keys")
+
+
+def _endpoint(request: Request, endpoint_id: str) -> WebhookEndpoint:
+    endpoint: WebhookEndpoint = found("endpoint", _own(request), pk=readable(endpoint_id))
+    return endpoint
