@@ -2,7 +2,7 @@
 # Recipes name paths relative to this folder, for make splits names at spaces and the folder's own name may have some.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run seed test lint bench train lock stop clean
+.PHONY: help setup demo run seed test lint bench train audit lock stop clean
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -49,6 +49,10 @@ bench: .venv/.run ## measure ours beside other detectors; with your own pictures
 
 train: .venv/.train ## train all networks anew; with your own photos: make train FOLDER=folder; options: ARGS="--help"
 	$(PY) -m ml.training $(if $(FOLDER),--folder "$(FOLDER)") $(ARGS)
+
+audit: .venv/.dev ## ask the package index's advisories about what the locks pin; needs a network
+	$(PY) -m pip_audit --requirement requirements-dev.lock --no-deps --disable-pip
+	$(PY) -m pip_audit --requirement requirements.lock --no-deps --disable-pip
 
 lock: .venv/pyvenv.cfg ## pin what pyproject.toml asks for; newer versions: make lock ARGS=--upgrade
 	@mkdir -p var

@@ -25,17 +25,6 @@ def positive(name: str, default: float) -> float:
     return value
 
 
-def storage_directory(default: Path) -> Path:
-    """Read STORAGE_URL, a ``file:///absolute/path`` that all processes share."""
-    url = env.str("STORAGE_URL", default="")
-    if not url:
-        return default
-    scheme, _, rest = url.partition("://")
-    if scheme != "file" or not rest.startswith("/"):
-        raise ImproperlyConfigured(f"STORAGE_URL must look like file:///srv/media, got {url!r}.")
-    return Path(rest)
-
-
 def public_url(name: str) -> str:
     """Read the address this service is known by, such as ``https://masks.example.org``; empty where none is set."""
     url = str(env.str(name, default="")).rstrip("/")

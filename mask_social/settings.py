@@ -16,8 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from mask_social import clock, embedded
-from mask_social.env import env, local_secret, positive, public_url, storage_directory, var_directory
+from mask_social import clock, embedded, storage
+from mask_social.env import env, local_secret, positive, public_url, var_directory
 
 django_stubs_ext.monkeypatch()
 
@@ -106,12 +106,15 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = None if LOCAL else VAR_DIR / "static"  # a checkout serves them from the packages
 WHITENOISE_USE_FINDERS = LOCAL
+# Links to photos die so soon that one passed on is of little use.
+PHOTO_LINK_SECONDS = positive("MASK_SOCIAL_LINK_SECONDS", 300)
 STORAGES = {
-    "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        # No base_url: photographs are served to staff by a view, never by path.
-        "OPTIONS": {"location": storage_directory(VAR_DIR / "media"), "base_url": None},
-    },
+    "default": storage.backend(
+        env.str("STORAGE_URL", default=""),
+        VAR_DIR / "media",
+        access_key=env.str("STORAGE_ACCESS_KEY", default=""),
+        secret_key=env.str("STORAGE_SECRET_KEY", default=""),
+    ),
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if LOCAL

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from mask_social import health
+from moderation import photo_views
 
 urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("mask_social/favicon.svg"))),
@@ -16,6 +17,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("photos/<str:token>", photo_views.photo, name="photo"),
     path("api/v1/", include("moderation.urls")),
     path("api/v1/", include("incentives.urls")),
     path("", include("incentives.credentials.urls")),

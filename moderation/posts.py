@@ -1,6 +1,7 @@
 """Taking a post in, and taking it back."""
 
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,7 +68,8 @@ def withdraw(post: Post) -> bool:
 
 def _store(photo: PreparedPhoto) -> tuple[str, str]:
     photo_id = new_photo_id()
-    name = f"photos/{clock.now():%Y/%m/%d}/{photo_id}.jpg"
+    # Not by its id, which others know: whoever guesses at files must guess 256 random bits.
+    name = f"photos/{clock.now():%Y/%m/%d}/{secrets.token_urlsafe(32)}.jpg"
     return photo_id, default_storage.save(name, ContentFile(photo.content))
 
 

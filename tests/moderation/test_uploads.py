@@ -341,7 +341,7 @@ def test_the_name_of_a_file_is_never_used(caller: Caller, media: Path, name: str
     assert caller.send(photo(name=name, content_type="application/octet-stream")).status_code == 202
 
     [path] = [path for path in media.rglob("*") if path.is_file()]
-    assert re.fullmatch(r"photos/\d{4}/\d\d/\d\d/pho_[0-9a-z]{26}\.jpg", str(path.relative_to(media)))
+    assert re.fullmatch(r"photos/\d{4}/\d\d/\d\d/[\w-]{43}\.jpg", str(path.relative_to(media)))
 
 
 def test_a_failure_while_writing_the_rows_leaves_no_file(
