@@ -13,6 +13,7 @@ from http import HTTPStatus
 from random import SystemRandom
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from incentives import events, http, signing
 from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
@@ -20,6 +21,7 @@ from mask_social import clock
 
 SHOWN_CHARACTERS = 1000  # of an answer
 SWEEP_BATCH = 500
+RELEASE_BATCH = 1000  # deliveries of one short transaction
 JITTER = 0.2  # waits are lengthened by up to this share, so that endpoints that failed together come back apart
 LONGEST_RETRY_AFTER = timedelta(days=1)
 
@@ -196,6 +198,27 @@ def redeliver(delivery: Delivery, now: datetime) -> bool:
         if moved:
             events.send_on_commit(delivery.pk)
     return moved == 1
+
+
+def release(deliveries: QuerySet[Delivery], now: datetime) -> int:
+    """Send many finished or held deliveries on their way, a new round each; return how many that were.
+
+    It takes them in batches of their own transactions, skips those under way or of disabled endpoints, and wakes a worker
+    once per endpoint: however many they are, the broker sees a handful of messages. Outside of any transaction, please.
+    """
+    idle = (Delivery.Status.DELIVERED, Delivery.Status.FAILED, Delivery.Status.HELD)
+    eligible = deliveries.filter(status__in=idle, endpoint__status=WebhookEndpoint.Status.ACTIVE).order_by("pk")
+    released, last = 0, ""
+    while True:
+        with transaction.atomic():
+            batch = eligible.filter(pk__gt=last).select_for_update(skip_locked=True, of=("self",))
+            chosen = list(batch.values_list("pk", flat=True)[:RELEASE_BATCH])
+            if not chosen:
+                return released
+            Delivery.objects.filter(pk__in=chosen).update(
+                status=Delivery.Status.PENDING, delivered_at=None, tries=0, due_at=now, requeue_at=now
+            )
+        released, last = released + len(chosen), chosen[-1]
 
 
 def send_test(endpoint: WebhookEndpoint) -> Event:
