@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from incentives import endpoints, examples
+from incentives import endpoints, examples, replay
 from incentives.models import WebhookEndpoint
 from incentives.serializers import (
     EndpointChangeSerializer,
@@ -17,6 +17,10 @@ from incentives.serializers import (
     EndpointRequestSerializer,
     EndpointSecretSerializer,
     EndpointSerializer,
+    ReplayedSerializer,
+    ReplayRequestSerializer,
+    RotatedSerializer,
+    RotationRequestSerializer,
     TestSentSerializer,
 )
 from incentives.view_parts import BAD_PAGE, NOT_FOUND, Codes, found, many, readable
@@ -33,6 +37,9 @@ BAD_ENDPOINT: Codes = {
         *("invalid_url", "insecure_url", "forbidden_address"),
     )
 }
+BAD_FIELDS: Codes = {HTTPStatus.BAD_REQUEST: ("validation_error", "invalid", "invalid_choice", "unknown_field")}
+BAD_REPLAY: Codes = {HTTPStatus.BAD_REQUEST: (*BAD_FIELDS[HTTPStatus.BAD_REQUEST], "event_or_since", "invalid_cursor")}
+CANNOT_REPLAY: Codes = {HTTPStatus.CONFLICT: ("endpoint_disabled", "event_type_not_wanted")}
 
 
 class EndpointsView(APIView):
@@ -124,6 +131,55 @@ class EndpointTestView(APIView):
         """Send `endpoint.test` to it alone; its outcome shows among its deliveries."""
         event = endpoints.send_test(_endpoint(request, endpoint_id))
         return Response(TestSentSerializer(event).data, status=HTTPStatus.ACCEPTED)
+
+
+class EndpointRotationView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        operation_id="rotate_webhook_secret",
+        summary="Replace what signs the webhooks of an endpoint",
+        request=RotationRequestSerializer,
+        responses={201: RotatedSerializer} | errors(BAD_FIELDS | NOT_FOUND),
+        examples=[OpenApiExample("the new secret", examples.ROTATED, response_only=True, status_codes=["201"])],
+    )
+    def post(self, request: Request, endpoint_id: str) -> Response:
+        """Sign by a new secret or key, told this once; the former one signs too for a day, unless it leaked."""
+        endpoint = _endpoint(request, endpoint_id)
+        serializer = RotationRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        key = endpoints.rotate(endpoint, **serializer.validated_data)
+        return Response(RotatedSerializer(key).data, status=HTTPStatus.CREATED)
+
+
+class EndpointReplayView(APIView):
+    required_scope = ApiKey.Scope.WEBHOOKS_MANAGE
+
+    @extend_schema(
+        operation_id="replay_webhooks",
+        summary="Send an endpoint again what it missed",
+        request=ReplayRequestSerializer,
+        responses={202: ReplayedSerializer} | errors(BAD_REPLAY | CANNOT_REPLAY | NOT_FOUND),
+        examples=[
+            OpenApiExample("one event", examples.REPLAY_EVENT, request_only=True),
+            OpenApiExample("what failed since yesterday", examples.REPLAY_FAILED, request_only=True),
+        ],
+    )
+    def post(self, request: Request, endpoint_id: str) -> Response:
+        """Send one event, or up to ten thousand of a range, under their ids; what is under way is left alone."""
+        endpoint = _endpoint(request, endpoint_id)
+        serializer = ReplayRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        asked = dict(serializer.validated_data)
+        if "event_id" in asked:
+            replayed = replay.replay_event(endpoint, asked["event_id"])
+        else:
+            if "after" in asked:
+                [asked["after"]] = pagination.decode(asked["after"], (int,))
+            replayed = replay.replay_range(endpoint, replay.Range(**asked))
+        following = None if replayed.next is None else pagination.encode([replayed.next])
+        body = ReplayedSerializer({"deliveries": replayed.deliveries, "next": following}).data
+        return Response(body, status=HTTPStatus.ACCEPTED)
 
 
 def _own(request: Request) -> Any:

@@ -9,7 +9,7 @@ from django.db.models import Prefetch, QuerySet
 
 from incentives import signing, webhooks
 from incentives.models import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
-from mask_social import guarded_http
+from mask_social import clock, guarded_http
 from mask_social.errors import ApiError
 from moderation.models import Platform
 
@@ -78,6 +78,14 @@ def send_test(endpoint: WebhookEndpoint) -> Event:
     if endpoint.status != WebhookEndpoint.Status.ACTIVE:
         raise ApiError(HTTPStatus.CONFLICT, "endpoint_disabled", "The endpoint is disabled; enable it first.")
     return webhooks.send_test(endpoint)
+
+
+def rotate(endpoint: WebhookEndpoint, scheme: str, *, expire_old_now: bool) -> SigningKey:
+    """Put a new key of a scheme in use, also while the endpoint is disabled."""
+    try:
+        return signing.rotate(endpoint, SigningKey.Scheme(scheme), clock.now(), expire_old_now=expire_old_now)
+    except WebhookEndpoint.DoesNotExist as error:  # deleted since it was looked up
+        raise ApiError(HTTPStatus.NOT_FOUND, "not_found", "There is no such endpoint.") from error
 
 
 def recent_deliveries(endpoint: WebhookEndpoint) -> QuerySet[Delivery]:

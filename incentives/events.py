@@ -103,8 +103,8 @@ def representation(event: Event) -> dict[str, Any]:
 
 
 def written(when: datetime) -> str:
-    """Return a time as events tell it: ISO 8601 in UTC."""
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    """Return a time as events tell it: ISO 8601 in UTC, with microseconds even where they are 0."""
+    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def about(post: Post) -> QuerySet[Event]:
@@ -112,6 +112,18 @@ def about(post: Post) -> QuerySet[Event]:
     its_own = Q(subject_type=Event.SubjectType.POST, subject_id=post.pk)
     of_author = Q(subject_type=Event.SubjectType.AUTHOR, subject_id=post.author.external_id, data__post_id=post.pk)
     return Event.objects.filter(its_own | of_author, platform_id=post.platform_id).order_by("position")
+
+
+def hold(rows: QuerySet[Any]) -> list[Any]:
+    """Return the keys of rows that nobody can delete until the transaction ends, for it will refer to them.
+
+    A foreign key is checked at commit: a row deleted before that would undo the whole change. A key share keeps it, and
+    lets others write it and refer to it at the same time; Django has no word for it.
+    """
+    statement, parameters = rows.order_by("pk").values_list("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"{statement} FOR KEY SHARE", parameters)
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def _next_number(subject: Subject) -> int:
@@ -134,12 +146,7 @@ def _listeners(subject: Subject, type_: Event.Type) -> list[str]:
     else:
         types = Q(event_types=[]) | Q(event_types__contains=[type_])
         endpoints = endpoints.filter(types, status=WebhookEndpoint.Status.ACTIVE)
-    # The foreign key is checked at commit: an endpoint deleted before that would undo the whole change. A key share
-    # keeps it, and lets others record events at the same time; Django has no word for it.
-    statement, parameters = endpoints.order_by("pk").values_list("pk").query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(f"{statement} FOR KEY SHARE", parameters)
-        return [pk for (pk,) in cursor.fetchall()]
+    return hold(endpoints)
 
 
 def _send(delivery_id: str) -> None:

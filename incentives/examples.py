@@ -111,3 +111,11 @@ ENDPOINT: dict[str, Any] = {
     "created_at": "2026-11-21T09:00:00Z",
     "secret": "whsec_c2hvd24gb25jZSwga2VlcCBpdCBzYWZlIQAAAAAAAAA=",
 }
+ROTATED: dict[str, Any] = {
+    "scheme": "v1",
+    "secret": "whsec_b25lIG1vcmUgdGltZSBhbmQga2VlcCBpdCBzYWZlISE=",
+    "public_key": "",
+    "created_at": "2026-11-21T10:00:00Z",
+}
+REPLAY_EVENT: dict[str, Any] = {"event_id": EVENT["id"]}
+REPLAY_FAILED: dict[str, Any] = {"since": "2026-11-20T00:00:00Z", "only": "failed"}

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from incentives import endpoints, events, signing
+from incentives import endpoints, events, replay, signing
 from incentives.endpoints import LONGEST_URL
 from incentives.models import (
     BadgeAward,
@@ -175,7 +175,7 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
     def get_public_key(self, endpoint: WebhookEndpoint) -> str:
         """Return `whpk_…`."""
-        return signing.key_in_use(endpoint, SigningKey.Scheme.ED25519).public_key
+        return next(key.public_key for key in endpoint.signing_keys.all() if key.public_key and key.expires_at is None)
 
 
 class EndpointSecretSerializer(EndpointSerializer):
@@ -201,6 +201,62 @@ class EndpointRequestSerializer(StrictSerializer):
 class EndpointChangeSerializer(EndpointRequestSerializer):
     url = serializers.CharField(max_length=LONGEST_URL, required=False)
     status = serializers.ChoiceField(WebhookEndpoint.Status.choices, required=False)
+
+
+class SigningKeySerializer(serializers.ModelSerializer[SigningKey]):
+    class Meta:
+        model = SigningKey
+        fields = ("scheme", "public_key", "created_at", "expires_at")
+        read_only_fields = fields
+        extra_kwargs = {
+            "public_key": {"help_text": "of v1a; empty for the shared secret"},
+            "expires_at": {"help_text": "until when a former key signs too; null: in use"},
+        }
+
+
+class RotationRequestSerializer(StrictSerializer):
+    scheme = serializers.ChoiceField(
+        SigningKey.Scheme.choices, default=SigningKey.Scheme.HMAC, help_text="v1: the shared secret; v1a: the key pair"
+    )
+    expire_old_now = serializers.BooleanField(
+        default=False, help_text="the secret leaked: from now on nothing is signed by it"
+    )
+
+
+class RotatedSerializer(serializers.ModelSerializer[SigningKey]):
+    secret = serializers.SerializerMethodField(help_text="the new one of v1; shown this once; null for v1a")
+
+    class Meta:
+        model = SigningKey
+        fields = ("scheme", "secret", "public_key", "created_at")
+        read_only_fields = fields
+
+    def get_secret(self, key: SigningKey) -> str | None:
+        """Return `whsec_…`; a private key leaves us never."""
+        return key.secret if key.scheme == SigningKey.Scheme.HMAC else None
+
+
+class ReplayRequestSerializer(StrictSerializer):
+    event_id = serializers.CharField(max_length=64, required=False, help_text="one event, whatever became of it")
+    since = serializers.DateTimeField(required=False, help_text="or those that happened since then")
+    until = serializers.DateTimeField(required=False, help_text="and before then; not given: up to now")
+    only = serializers.ChoiceField(
+        replay.Only.choices,
+        required=False,
+        help_text="failed (if not given): those given up; missing: also those never addressed to the endpoint; all",
+    )
+    after = serializers.CharField(required=False, help_text="the `next` of the call before")
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Take one event or a range."""
+        if ("event_id" in data) == ("since" in data) or ("event_id" in data and len(data) > 1):
+            raise serializers.ValidationError("Give either event_id alone or since.", code="event_or_since")
+        return data
+
+
+class ReplayedSerializer(serializers.Serializer[Any]):
+    deliveries = serializers.IntegerField(help_text="how many are on their way")
+    next = serializers.CharField(allow_null=True, help_text="there are more: ask again with it as `after`")
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
@@ -234,10 +290,11 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class EndpointDetailSerializer(EndpointSerializer):
+    signing_keys = SigningKeySerializer(many=True, help_text="those that sign now")
     deliveries = serializers.SerializerMethodField(help_text="the youngest")
 
     class Meta(EndpointSerializer.Meta):
-        fields = (*EndpointSerializer.Meta.fields, "deliveries")
+        fields = (*EndpointSerializer.Meta.fields, "signing_keys", "deliveries")
         read_only_fields = fields
 
     @extend_schema_field(DeliverySerializer(many=True))

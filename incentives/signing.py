@@ -8,9 +8,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import transaction
 from django.db.models import Q
 
 from incentives.models import SigningKey, WebhookEndpoint
@@ -19,6 +20,10 @@ HMAC_PREFIX = "whsec_"
 PRIVATE_PREFIX = "whsk_"
 PUBLIC_PREFIX = "whpk_"
 SECRET_BYTES = 32  # the specification wants 24 to 64
+OVERLAP = timedelta(hours=24)  # so long a former key signs beside the one that took its place
+# Of one scheme; each adds a signature to every message. More than one, so that a rotation that is asked for twice, its
+# first answer lost, does not end the key that the receiver still has.
+MOST_FORMER = 3
 
 Scheme = SigningKey.Scheme
 
@@ -33,6 +38,7 @@ def new_key(endpoint: WebhookEndpoint, scheme: SigningKey.Scheme) -> SigningKey:
     return SigningKey(
         endpoint=endpoint,
         scheme=scheme,
+        # The seed of RFC 8032 alone, as the reference implementation in Go reads it.
         secret=PRIVATE_PREFIX + _encode(private.private_bytes_raw()),
         public_key=PUBLIC_PREFIX + _encode(private.public_key().public_bytes_raw()),
     )
@@ -47,6 +53,30 @@ def valid_keys(endpoint: WebhookEndpoint, now: datetime) -> Sequence[SigningKey]
 def key_in_use(endpoint: WebhookEndpoint, scheme: SigningKey.Scheme) -> SigningKey:
     """Return the key of a scheme that no other replaces."""
     return SigningKey.objects.get(endpoint=endpoint, scheme=scheme, expires_at=None)
+
+
+def rotate(
+    endpoint: WebhookEndpoint, scheme: SigningKey.Scheme, now: datetime, *, expire_old_now: bool = False
+) -> SigningKey:
+    """Put a new key in use; those before it sign too for a day, or no more where one of them leaked."""
+    with transaction.atomic():
+        # One rotation after the other: only one key of a scheme can be in use.
+        WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
+        keys = SigningKey.objects.filter(endpoint=endpoint, scheme=scheme)
+        if expire_old_now:
+            keys.delete()
+        keys.filter(expires_at=None).update(expires_at=now + OVERLAP)
+        former = keys.order_by("-pk").values_list("pk", flat=True)
+        keys.filter(pk__in=list(former[MOST_FORMER:])).delete()
+        key = new_key(endpoint, scheme)
+        key.save()
+    return key
+
+
+def forget_expired(now: datetime) -> int:
+    """Delete the keys that no longer sign; return how many."""
+    deleted, _ = SigningKey.objects.filter(expires_at__lte=now).delete()
+    return deleted
 
 
 def signature(keys: Sequence[SigningKey], message_id: str, timestamp: int, body: bytes) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from celery import shared_task
 from django.conf import settings
 
-from incentives import campaigns, donations, figures, proof, rewards, webhooks
+from incentives import campaigns, donations, figures, proof, rewards, signing, webhooks
 from incentives.badges import awards, backfill
 from incentives.experiments import upkeep
 from mask_social import clock
@@ -101,6 +101,12 @@ def sweep_backfills() -> None:
     """Wake a worker for each backfill that none is at."""
     for job_id in backfill.unattended(clock.now()):
         run_backfill.delay(job_id)
+
+
+@shared_task
+def forget_expired_keys() -> None:
+    """Delete the keys of webhooks that were replaced and sign no more."""
+    signing.forget_expired(clock.now())
 
 
 def delivery_terms() -> webhooks.Terms:

@@ -19,4 +19,14 @@ urlpatterns = [
         endpoint_views.EndpointTestView.as_view(),
         name="webhook-endpoint-test",
     ),
+    path(
+        "webhook-endpoints/<str:endpoint_id>/rotate-secret",
+        endpoint_views.EndpointRotationView.as_view(),
+        name="webhook-endpoint-rotation",
+    ),
+    path(
+        "webhook-endpoints/<str:endpoint_id>/replay",
+        endpoint_views.EndpointReplayView.as_view(),
+        name="webhook-endpoint-replay",
+    ),
 ]

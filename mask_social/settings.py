@@ -236,6 +236,10 @@ CELERY_BEAT_SCHEDULE["count the daily figures anew"] = {
     "task": "incentives.tasks.rebuild_figures",
     "schedule": crontab(hour=3, minute=30),
 }
+CELERY_BEAT_SCHEDULE["forget the keys that no longer sign"] = {
+    "task": "incentives.tasks.forget_expired_keys",
+    "schedule": crontab(minute=17),
+}
 CELERY_BEAT_SCHEDULE["add up experiments"] = {
     "task": "incentives.tasks.add_up_experiments",
     "schedule": 300,

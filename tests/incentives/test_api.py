@@ -219,7 +219,9 @@ def test_the_secret_is_told_once() -> None:
     assert body.pop("secret") == secret_of(stored)
     assert body["event_types"] == ["post.analyzed"]
     assert client.get("/api/v1/webhook-endpoints").json() == {"data": [body], "next": None}
-    assert client.get(f"/api/v1/webhook-endpoints/{stored.pk}").json() == body | {"deliveries": []}
+    read = client.get(f"/api/v1/webhook-endpoints/{stored.pk}").json()
+    assert [key["scheme"] for key in read.pop("signing_keys")] == ["v1", "v1a"]
+    assert read == body | {"deliveries": []}
 
 
 @pytest.mark.parametrize(
@@ -384,6 +386,8 @@ def test_what_an_endpoint_got_lately_takes_the_same_queries_for_one_delivery_as_
         ("patch", "/api/v1/webhook-endpoints/whe_x", ApiKey.Scope.WEBHOOKS_MANAGE),
         ("delete", "/api/v1/webhook-endpoints/whe_x", ApiKey.Scope.WEBHOOKS_MANAGE),
         ("post", "/api/v1/webhook-endpoints/whe_x/test", ApiKey.Scope.WEBHOOKS_MANAGE),
+        ("post", "/api/v1/webhook-endpoints/whe_x/rotate-secret", ApiKey.Scope.WEBHOOKS_MANAGE),
+        ("post", "/api/v1/webhook-endpoints/whe_x/replay", ApiKey.Scope.WEBHOOKS_MANAGE),
     ],
 )
 def test_each_call_needs_its_scope_and_no_other(method: str, address: str, scope: ApiKey.Scope) -> None:
