@@ -11,7 +11,6 @@ from io import BytesIO
 from typing import Annotated, Any
 
 import msgspec
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
@@ -23,9 +22,10 @@ from rest_framework.views import APIView
 from incentives import examples, feed
 from incentives.feed import LONGEST_AUTHOR_ID, LONGEST_POST_ID, MAX_AGE_SECONDS, MAX_SCORE, Candidate
 from mask_social import clock
+from mask_social.bodies import refuse_large
 from moderation.authentication import platform_of
 from moderation.models import ApiKey
-from moderation.parsers import JsonParser
+from moderation.parsers import JsonParser, decode_json
 from moderation.schema import errors
 from moderation.serializers import StrictSerializer
 
@@ -115,12 +115,12 @@ class CandidatesParser(BaseParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         """Return what the body says."""
-        content = stream.read(MAX_BODY_BYTES + 1)
-        if len(content) > MAX_BODY_BYTES:
-            raise RequestDataTooBig
-        encoding = (parser_context or {}).get("encoding", "utf-8")
+        context = parser_context or {}
+        refuse_large(context["request"].META, MAX_BODY_BYTES)
+        content = stream.read(MAX_BODY_BYTES)
+        encoding = context.get("encoding", "utf-8")
         body = plainly_right(content) if encoding.lower() == "utf-8" else None
-        return JsonParser().parse(BytesIO(content), media_type, parser_context) if body is None else body
+        return decode_json(BytesIO(content), parser_context) if body is None else body
 
 
 class RankView(APIView):

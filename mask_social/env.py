@@ -25,6 +25,29 @@ def positive(name: str, default: float) -> float:
     return value
 
 
+def whole(name: str, default: int) -> int:
+    """Read a whole number above zero."""
+    value = int(env.int(name, default=default))
+    if value < 1:
+        raise ImproperlyConfigured(f"{name} must be above zero, got {value}.")
+    return value
+
+
+def log_format() -> str:
+    """Read how log lines look: JSON in a deployment, text in a checkout."""
+    given = str(env.str("MASK_SOCIAL_LOG_FORMAT", default="")) or (
+        "json" if env.str("MASK_SOCIAL_SECRET_KEY", default="") else "text"
+    )
+    if given not in ("json", "text"):
+        raise ImproperlyConfigured(f"MASK_SOCIAL_LOG_FORMAT must be json or text, got {given!r}.")
+    return given
+
+
+def log_level() -> str:
+    """Read from which level on lines are logged."""
+    return str(env.str("MASK_SOCIAL_LOG_LEVEL", default="INFO"))
+
+
 def public_url(name: str) -> str:
     """Read the address this service is known by, such as ``https://masks.example.org``; empty where none is set."""
     url = str(env.str(name, default="")).rstrip("/")

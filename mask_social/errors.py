@@ -36,6 +36,8 @@ class ApiError(Exception):
         *,
         pointer: str | None = None,
         headers: Mapping[str, str] | None = None,
+        type_: str = "about:blank",
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -43,6 +45,8 @@ class ApiError(Exception):
         self.detail = detail
         self.problems = () if pointer is None else (FieldProblem(pointer, code, detail),)
         self.headers = dict(headers or {})
+        self.type = type_
+        self.members = dict(members or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +58,19 @@ class Problem:
     detail: str
     problems: Sequence[FieldProblem] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    # A type that others have defined too, and the members that it brings.
+    type: str = "about:blank"
+    members: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
         """Return the document as it is sent."""
         body: dict[str, Any] = {
-            "type": "about:blank",
+            "type": self.type,
             "title": self.status.phrase,
             "status": self.status.value,
             "code": self.code,
             "detail": self.detail,
+            **self.members,
         }
         if self.problems:
             body["errors"] = [
@@ -91,6 +99,13 @@ class ProblemSerializer(serializers.Serializer[Problem]):
     # DRF takes declared fields out of the class, so its own `errors` property stays.
     errors = ProblemItemSerializer(many=True, required=False)  # type: ignore[assignment]
 
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Add the member whose name is no Python name."""
+        policies = serializers.ListField(
+            child=serializers.CharField(), required=False, help_text="which limits of `RateLimit-Policy` were exceeded"
+        )
+        return {**super().get_fields(), "violated-policies": policies}
+
 
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response | None:
     """Shape what a view raised; what it does not know stays a server error for Django to log."""
@@ -109,7 +124,7 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response | N
 def _problem(exc: Exception) -> Problem | None:
     match exc:
         case ApiError():
-            return Problem(exc.status, exc.code, exc.detail, exc.problems, exc.headers)
+            return Problem(exc.status, exc.code, exc.detail, exc.problems, exc.headers, exc.type, exc.members)
         case exceptions.ValidationError():
             problems = tuple(_flatten(exc.get_full_details(), ""))
             code = problems[0].code if len(problems) == 1 else "validation_error"
@@ -157,21 +172,22 @@ def _escape(step: str) -> str:
     return step.replace("~", "~0").replace("/", "~1")
 
 
-def _page(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
+def problem_page(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
+    """Answer outside of any view of the API."""
     problem = Problem(status, code, detail)
     return JsonResponse(problem.body(), status=status.value, content_type=CONTENT_TYPE)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     """Answer what Django itself refuses, such as too many fields."""
-    return _page(HTTPStatus.BAD_REQUEST, "bad_request", "The request could not be read.")
+    return problem_page(HTTPStatus.BAD_REQUEST, "bad_request", "The request could not be read.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     """Answer a path that leads nowhere."""
-    return _page(HTTPStatus.NOT_FOUND, "not_found", f"There is nothing at {request.path}.")
+    return problem_page(HTTPStatus.NOT_FOUND, "not_found", f"There is nothing at {request.path}.")
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
     """Answer when we failed; the log knows why."""
-    return _page(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "This is our fault; it has been logged.")
+    return problem_page(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "This is our fault; it has been logged.")

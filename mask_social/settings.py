@@ -17,7 +17,8 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from mask_social import clock, embedded, storage
-from mask_social.env import env, local_secret, positive, public_url, var_directory
+from mask_social.env import env, local_secret, log_format, log_level, positive, public_url, var_directory, whole
+from mask_social.observability import logs
 
 django_stubs_ext.monkeypatch()
 
@@ -51,8 +52,8 @@ REDIS_URL = env.str("REDIS_URL", default=_services.redis_url if _services else f
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "unfold",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "mask_social.admin_config.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -69,14 +70,18 @@ INSTALLED_APPS = [
     "incentives",
 ]
 MIDDLEWARE = [
+    "mask_social.observability.middleware.FollowMiddleware",  # first: it tells of whatever the others answer
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "mask_social.asking.RememberRequest",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "moderation.throttling.rate_limit_headers",
+    "mask_social.bodies.require_length",
 ]
 TEMPLATES = [
     {
@@ -124,7 +129,7 @@ STORAGES = {
 
 if not LOCAL:
     SECURE_SSL_REDIRECT = env.bool("MASK_SOCIAL_SSL_REDIRECT", default=True)
-    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]  # probes come from inside, by plain HTTP
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # probes come from inside, by plain HTTP
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = env.int("MASK_SOCIAL_HSTS_SECONDS", default=31_536_000)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
@@ -141,6 +146,13 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # of the fields that are no files
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 DATA_UPLOAD_MAX_NUMBER_FILES = 50  # more than MAX_PHOTOS, so that the eleventh photo gets our own error
 FILE_UPLOAD_TEMP_DIR = None
+
+# How much one caller may ask: moderation.throttling. When no more posts are taken: moderation.overload.
+RATE_KEY = whole("MASK_SOCIAL_RATE_KEY", 6000)
+RATE_AUTHOR = whole("MASK_SOCIAL_RATE_AUTHOR", 60)
+RATE_ADDRESS = whole("MASK_SOCIAL_RATE_ADDRESS", 60)
+MAX_QUEUE_AGE = timedelta(seconds=positive("MASK_SOCIAL_MAX_QUEUE_SECONDS", 900))
+MAX_QUEUED = whole("MASK_SOCIAL_MAX_QUEUED", 100_000)
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["moderation.authentication.ApiKeyAuthentication"],
@@ -165,6 +177,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "moderation.schema.describe_limits",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "PostStatus": "moderation.models.Post.Status",
         "DeliveryStatus": "incentives.models.Delivery.Status",
@@ -211,8 +227,33 @@ CELERY_TASK_ROUTES = {
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 60  # a worker loads its models before it reports; 4 s could be a loop
+# A broker that is away is waited for, at most half a minute between two tries and for as long as it takes.
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600}
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Longer than any task. A message that comes again all the same (celery issue 5935) finds its row claimed or done.
+    "visibility_timeout": 3600,
+    # A broker that is gone without a word must hold up neither a request nor a worker.
+    "socket_connect_timeout": 3,
+    "socket_timeout": 10,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    # One that timed out may have been sent: the sweep decides, after looking at the row.
+    "retry_on_timeout": False,
+}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+# What runs goes on without its broker; its message comes again and finds the work done.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+
+# Watching the workers: mask_social.canary and mask_social.watchdog. A worker behind the longest photo is not silent.
+CANARY_SECONDS = positive("MASK_SOCIAL_CANARY_SECONDS", 5)
+SILENCE_SECONDS = positive("MASK_SOCIAL_SILENCE_SECONDS", ANALYSIS_LEASE.total_seconds())
+# Above these a process is changed for a fresh one once its task is done.
+ANALYSIS_WORKER_MIB = positive("MASK_SOCIAL_ANALYSIS_WORKER_MIB", 1000)
+WORKER_MIB = positive("MASK_SOCIAL_WORKER_MIB", 400)
+WEB_MIB = positive("MASK_SOCIAL_WEB_MIB", 1000)
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = round(ANALYSIS_WORKER_MIB * 1024)  # KiB, and of the most it ever held
+
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULE = {
     name: {"task": task, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}
@@ -232,6 +273,10 @@ CELERY_BEAT_SCHEDULE["prove ledgers"] = {
     "task": "incentives.tasks.prove_ledgers",
     "schedule": crontab(hour=3, minute=0),
 }
+CELERY_BEAT_SCHEDULE["verify the audit log"] = {
+    "task": "moderation.tasks.verify_audit",
+    "schedule": crontab(hour=4, minute=0),
+}
 CELERY_BEAT_SCHEDULE["count the daily figures anew"] = {
     "task": "incentives.tasks.rebuild_figures",
     "schedule": crontab(hour=3, minute=30),
@@ -246,13 +291,11 @@ CELERY_BEAT_SCHEDULE["add up experiments"] = {
     "options": {"expires": 300},
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("MASK_SOCIAL_LOG_LEVEL", default="INFO")},
-}
+# Seeing it run: mask_social.observability and docs/operations.md.
+LOGGING = logs.configuration(log_format(), log_level())
+METRICS_TOKEN = str(env.str("MASK_SOCIAL_METRICS_TOKEN", default=""))
+WORKER_METRICS_PORT: int = env.int("MASK_SOCIAL_WORKER_METRICS_PORT", default=0)  # 0: the web tells of the worker too
+OTLP_ENDPOINT = str(env.str("MASK_SOCIAL_OTLP_ENDPOINT", default="")).rstrip("/")
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "mask_social",

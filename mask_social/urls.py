@@ -8,14 +8,17 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from mask_social import health
+from mask_social.observability import exposition
 from moderation import photo_views
+from moderation.throttling import StrangerThrottle
 
 urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("mask_social/favicon.svg"))),
     path("", RedirectView.as_view(pattern_name="docs")),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("metrics", exposition.metrics_page, name="metrics"),
+    path("api/schema", SpectacularAPIView.as_view(throttle_classes=[StrangerThrottle]), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("photos/<str:token>", photo_views.photo, name="photo"),
     path("api/v1/", include("moderation.urls")),

@@ -1,5 +1,6 @@
 """Who calls: a platform, by the API key it bears."""
 
+import hmac
 import re
 from datetime import timedelta
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from rest_framework.request import Request
 
 from mask_social import clock
 from mask_social.errors import ApiError
+from moderation import throttling
 from moderation.api_keys import digest
 from moderation.models import ApiKey, Platform
 
@@ -28,20 +30,13 @@ class ApiKeyAuthentication(BaseAuthentication):
     """Read ``Authorization: Bearer msk_…``; request.user is then the Platform and request.auth the ApiKey."""
 
     def authenticate(self, request: Request) -> tuple[Platform, ApiKey]:
-        """Return whom the key belongs to, or say what is wrong with it."""
-        scheme, _, token = get_authorization_header(request).partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise exceptions.NotAuthenticated("Send an API key: Authorization: Bearer msk_…", code="missing_api_key")
-        token = token.strip()
-        if not _FORM.fullmatch(token):
-            raise exceptions.AuthenticationFailed("This is no API key of ours.", code="invalid_api_key")
-        api_key = ApiKey.objects.select_related("platform").filter(digest=digest(token.decode("ascii"))).first()
-        if api_key is None:
-            raise exceptions.AuthenticationFailed("This is no API key of ours.", code="invalid_api_key")
-        if api_key.revoked_at is not None:
-            raise exceptions.AuthenticationFailed("This API key has been revoked.", code="revoked_api_key")
-        if not api_key.platform.is_active:
-            raise ApiError(HTTPStatus.FORBIDDEN, "inactive_platform", "This platform has been switched off.")
+        """Return whom the key belongs to, or say what is wrong with it; both count, before a body is read."""
+        try:
+            api_key = _key_of(request)
+        except (exceptions.APIException, ApiError):
+            throttling.count_stranger(request)
+            raise
+        throttling.count_call(request, api_key)
         _note_use(api_key)
         return api_key.platform, api_key
 
@@ -60,6 +55,28 @@ def api_key_of(request: Request) -> ApiKey:
     if not isinstance(request.auth, ApiKey):
         raise TypeError("The view must be behind ApiKeyAuthentication.")
     return request.auth
+
+
+def _key_of(request: Request) -> ApiKey:
+    scheme, _, token = get_authorization_header(request).partition(b" ")
+    if scheme.lower() != b"bearer":
+        raise exceptions.NotAuthenticated("Send an API key: Authorization: Bearer msk_…", code="missing_api_key")
+    token = token.strip()
+    if not _FORM.fullmatch(token):
+        raise exceptions.AuthenticationFailed("This is no API key of ours.", code="invalid_api_key")
+    # The database looks for a hash: how long it takes tells of the hash's first characters at most, and nobody can
+    # choose keys of 256 random bits by what their hashes begin with. What it found is compared in constant time.
+    asked = digest(token.decode("ascii"))
+    api_key = ApiKey.objects.select_related("platform").filter(digest=asked).first()
+    if api_key is None or not hmac.compare_digest(api_key.digest, asked):
+        raise exceptions.AuthenticationFailed("This is no API key of ours.", code="invalid_api_key")
+    if api_key.revoked_at is not None:
+        raise exceptions.AuthenticationFailed("This API key has been revoked.", code="revoked_api_key")
+    if api_key.expires_at is not None and api_key.expires_at <= clock.now():
+        raise exceptions.AuthenticationFailed("This API key has expired.", code="expired_api_key")
+    if not api_key.platform.is_active:
+        raise ApiError(HTTPStatus.FORBIDDEN, "inactive_platform", "This platform has been switched off.")
+    return api_key
 
 
 def _note_use(api_key: ApiKey) -> None:

@@ -14,6 +14,7 @@ from django.http.multipartparser import MultiPartParserError
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, DataAndFiles, JSONParser
 
+from mask_social.bodies import refuse_large
 from mask_social.errors import ApiError
 
 PHOTOS_FIELD = "photos"
@@ -81,9 +82,8 @@ class PhotoMultiPartParser(BaseParser):
         request = (parser_context or {})["request"]
         meta = request.META | {"CONTENT_TYPE": media_type}
         max_bytes, max_files = settings.MAX_PHOTO_BYTES, settings.MAX_PHOTOS
-        length = meta.get("CONTENT_LENGTH") or "0"
-        if not length.isdigit() or int(length) > max_bytes * settings.DATA_UPLOAD_MAX_NUMBER_FILES:
-            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", "The request is far too large.")
+        # Room for as many photos as there may be, and for what stands around them.
+        refuse_large(meta, max_files * max_bytes + 2 * settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         handlers = [_InMemory(max_bytes, max_files)]
         try:
             data, files = DjangoMultiPartParser(meta, stream, handlers, "utf-8").parse()
@@ -100,7 +100,13 @@ class JsonParser(JSONParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         """Return what the body says."""
-        try:
-            return super().parse(stream, media_type, parser_context)
-        except RecursionError as error:
-            raise ParseError("JSON parse error - it is nested too deeply", code="parse_error") from error
+        refuse_large((parser_context or {})["request"].META, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        return decode_json(stream, parser_context)
+
+
+def decode_json(stream: Any, parser_context: Mapping[str, Any] | None) -> Any:
+    """Return what JSON says."""
+    try:
+        return JSONParser().parse(stream, parser_context=parser_context)
+    except RecursionError as error:
+        raise ParseError("JSON parse error - it is nested too deeply", code="parse_error") from error

@@ -25,7 +25,7 @@ class HasScope(BasePermission):
             scope = required.get(method)
         else:
             scope = required
-        # A method without a scope has no handler either; the view will answer 405.
+        # A method without a scope is for every key, or has no handler: the view will answer 405.
         if scope is None or scope in api_key_of(request).scopes:
             return True
         raise ApiError(

@@ -80,6 +80,22 @@ PENDING_POST = EXAMPLE_POST | {
     "photos": [],
 }
 
+EXAMPLE_KEY = {
+    "name": "web",
+    "prefix": "msk_q7Wn0dKx",
+    "scopes": ["posts:write", "posts:read"],
+    "created_at": "2026-11-01T08:00:00Z",
+    "last_used_at": "2026-11-21T08:30:00Z",
+    "expires_at": None,
+    "successor": None,
+    "limits": {"calls_per_minute": 6000, "posts_per_author_and_hour": 60},
+}
+EXAMPLE_ROTATED_KEY = {
+    "api_key": "msk_…",
+    "key": EXAMPLE_KEY | {"prefix": "msk_Hc2bT9vL", "created_at": "2026-11-21T08:31:00Z", "last_used_at": None},
+    "old_key_expires_at": "2026-11-22T08:31:00Z",
+}
+
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
@@ -100,10 +116,25 @@ REPLAYED = OpenApiParameter(
 RETRY_AFTER = OpenApiParameter(
     "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[409], description="seconds"
 )
+_LIMIT_HEADERS = {
+    "RateLimit-Policy": {
+        "description": "The limits that the call counted towards: how many (`q`) within how many seconds (`w`).",
+        "schema": {"type": "string"},
+        "example": '"key";q=6000;w=60, "author";q=60;w=3600',
+    },
+    "RateLimit": {
+        "description": "How many are left of each (`r`), and in how many seconds (`t`) there are all again, or one.",
+        "schema": {"type": "string"},
+        "example": '"key";r=5998;t=1, "author";r=0;t=60',
+    },
+    "Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}},
+}
+_LATER = {str(HTTPStatus.TOO_MANY_REQUESTS.value), str(HTTPStatus.SERVICE_UNAVAILABLE.value)}
 
 COMMON = {
-    HTTPStatus.UNAUTHORIZED: ("missing_api_key", "invalid_api_key", "revoked_api_key"),
+    HTTPStatus.UNAUTHORIZED: ("missing_api_key", "invalid_api_key", "revoked_api_key", "expired_api_key"),
     HTTPStatus.FORBIDDEN: ("insufficient_scope", "inactive_platform"),
+    HTTPStatus.TOO_MANY_REQUESTS: ("rate_limited",),
 }
 
 
@@ -122,3 +153,16 @@ def errors(codes: dict[HTTPStatus, Sequence[str]]) -> dict[tuple[int, str], Open
 def _example(status: HTTPStatus, code: str) -> OpenApiExample:
     value: dict[str, Any] = Problem(status, code, "What is wrong, in a sentence.").body()
     return OpenApiExample(code, value=value, response_only=True, status_codes=[str(status.value)])
+
+
+def describe_limits(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Add the headers of the limits to every answer of every call that asks for a key; a hook of drf-spectacular."""
+    result["components"]["headers"] = _LIMIT_HEADERS
+    operations = [operation for path in result["paths"].values() for operation in path.values()]
+    for operation in operations:
+        if str(HTTPStatus.TOO_MANY_REQUESTS.value) in operation["responses"]:
+            for status, response in operation["responses"].items():
+                names = _LIMIT_HEADERS if status in _LATER else _LIMIT_HEADERS.keys() - {"Retry-After"}
+                found = response.setdefault("headers", {})
+                found |= {name: {"$ref": f"#/components/headers/{name}"} for name in sorted(names)}
+    return result

@@ -16,7 +16,18 @@ from rest_framework.views import APIView
 
 from mask_social import clock
 from mask_social.errors import ApiError
-from moderation import fetching, idempotency, pagination, posts, schema, selectors, uploads, waiting
+from moderation import (
+    fetching,
+    idempotency,
+    overload,
+    pagination,
+    posts,
+    schema,
+    selectors,
+    throttling,
+    uploads,
+    waiting,
+)
 from moderation.authentication import platform_of
 from moderation.extensions import post_sections
 from moderation.models import ApiKey, Platform, Post
@@ -106,6 +117,7 @@ class PostListView(APIView):
                 HTTPStatus.CONFLICT: ("idempotency_in_flight",),
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("file_too_large", "request_too_large"),
                 HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_mismatch",),
+                HTTPStatus.SERVICE_UNAVAILABLE: ("overloaded",),
             }
         ),
     )
@@ -113,6 +125,7 @@ class PostListView(APIView):
         """Take a post in."""
         received_at = clock.now()
         platform = platform_of(request)
+        overload.refuse_when_overloaded()
         key = idempotency.check_key(request.headers.get("Idempotency-Key"))
         fields, files = _read_form(request)
         limits = uploads.Limits(settings.MAX_PHOTO_BYTES, MAX_PIXELS, settings.MAX_PHOTOS)
@@ -129,7 +142,7 @@ class PostListView(APIView):
             body.update(plain(whole.data))
             idempotency.complete(lock, HTTPStatus.ACCEPTED, body)
 
-        with idempotency.held(lock):
+        with idempotency.held(lock), throttling.counted_post(request, platform, fields["author_id"]):
             found = fetching.fetch_all(
                 fields["photo_urls"],
                 fetching.FetchTerms(

@@ -38,6 +38,7 @@ def free_var() -> tuple[Path, IO[str]]:
 VAR, _lock = free_var()
 os.environ["MASK_SOCIAL_VAR"] = str(VAR)
 os.environ["DJANGO_SETTINGS_MODULE"] = "mask_social.settings"
+os.environ["MASK_SOCIAL_RATE_ADDRESS"] = "1000000"  # every test calls from one address
 
 
 def pytest_configure() -> None:

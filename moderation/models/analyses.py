@@ -44,6 +44,8 @@ class Analysis(models.Model):
                 fields=["requeue_at"],
                 condition=Q(status__in=["pending", "running"]),
             ),
+            # how many photos wait, and for how long: posts are refused by it
+            models.Index(name="analysis_waiting", fields=["queued_at"], condition=Q(status="pending")),
             # the admin's filters for what was given up
             models.Index(name="analysis_failed", fields=["failure_code", "-photo"], condition=Q(status="failed")),
         ]

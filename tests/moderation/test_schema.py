@@ -10,6 +10,8 @@ from django.test import Client
 
 from moderation.extensions import post_sections
 
+LIMITS = {"RateLimit-Policy", "RateLimit"}
+
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
@@ -36,11 +38,28 @@ def test_every_call_of_posts_is_described(schema: dict[str, Any]) -> None:
     }
     sending = schema["paths"]["/api/v1/posts"]["post"]
     assert set(sending["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
-    assert {"202", "400", "401", "403", "409", "413", "422"} == set(sending["responses"])
-    assert set(sending["responses"]["202"]["headers"]) == {"Location", "Idempotency-Replayed"}
+    assert {"202", "400", "401", "403", "409", "413", "422", "429", "503"} == set(sending["responses"])
+    assert set(sending["responses"]["202"]["headers"]) == {"Location", "Idempotency-Replayed", *LIMITS}
     assert "application/problem+json" in sending["responses"]["400"]["content"]
     assert {"apiKey": []} in sending["security"]
     assert schema["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+
+
+def test_every_call_with_a_key_tells_of_its_limits_and_what_a_refusal_looks_like(schema: dict[str, Any]) -> None:
+    calls = {
+        f"{method} {path}": operation["responses"]
+        for path, item in schema["paths"].items()
+        for method, operation in item.items()
+        if "401" in operation["responses"]
+    }
+    assert len(calls) > 15
+    for name, responses in calls.items():
+        assert "application/problem+json" in responses["429"]["content"], name
+        assert "`rate_limited`" in responses["429"]["description"], name
+        for status, response in responses.items():
+            expected = LIMITS | ({"Retry-After"} if status in {"429", "503"} else set())
+            assert expected <= set(response["headers"]), (name, status)
+    assert LIMITS | {"Retry-After"} == set(schema["components"]["headers"])
 
 
 def test_the_sections_of_other_apps_are_part_of_a_post(schema: dict[str, Any]) -> None:
