@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 PORT = 8000
-WORKER_SECONDS = 60  # a worker shows life every two seconds
-BEAT_SECONDS = 400  # beat writes its schedule down every three minutes
+WORKER_SECONDS = 60  # a worker takes a canary every five seconds, and at the latest when a photo is done
+BEAT_SECONDS = 60  # beat sends the sweeps every ten seconds
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +27,7 @@ def web() -> str | None:
     host = "localhost" if host == "*" else host.lstrip(".")
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", PORT)), timeout=5)
     try:
-        connection.request("GET", "/readyz", headers={"Host": host})
+        connection.request("GET", "/readyz?only=web", headers={"Host": host})
         answer = connection.getresponse()
         return None if answer.status == 200 else f"{answer.status}: {answer.read(500).decode(errors='replace')}"
     except OSError as error:
@@ -37,12 +37,12 @@ def web() -> str | None:
 
 
 def worker() -> str | None:
-    """Look when the worker last showed life."""
+    """Look when the worker last took a message, or had its hands full."""
     return stale("MASK_SOCIAL_WORKER_FILE", WORKER_SECONDS)
 
 
 def beat() -> str | None:
-    """Look when beat last wrote its schedule down."""
+    """Look when beat last sent something."""
     return stale("MASK_SOCIAL_BEAT_FILE", BEAT_SECONDS)
 
 

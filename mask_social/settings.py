@@ -205,10 +205,22 @@ SWEEP_SECONDS = positive("MASK_SOCIAL_SWEEP_SECONDS", 10)
 ALLOW_PRIVATE_ADDRESSES = env.bool("MASK_SOCIAL_ALLOW_PRIVATE_ADDRESSES", default=False)
 FETCH_DEADLINE_SECONDS = positive("MASK_SOCIAL_FETCH_SECONDS", 15)
 WEBHOOK_TIMEOUT_SECONDS = positive("MASK_SOCIAL_WEBHOOK_SECONDS", 10)
-# Waits before the second and later attempts; the last one over, the delivery has failed.
+# Waits before the second and later tries, 75 hours in all; the last try over, the delivery has failed.
 WEBHOOK_RETRY_SECONDS: list[int] = env.list(
-    "MASK_SOCIAL_WEBHOOK_RETRY_SECONDS", cast=int, default=[5, 30, 300, 1800, 7200, 18000, 36000]
+    "MASK_SOCIAL_WEBHOOK_RETRY_SECONDS",
+    cast=int,
+    default=[5, 30, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400],
 )
+WEBHOOK_SWEEP_SECONDS = positive("MASK_SOCIAL_WEBHOOK_SWEEP_SECONDS", 2)  # the first wait is 5 s
+WEBHOOK_PARALLEL = whole("MASK_SOCIAL_WEBHOOK_PARALLEL", 4)
+WEBHOOK_SLOW_PLACES = whole("MASK_SOCIAL_WEBHOOK_SLOW_PLACES", 8)
+WEBHOOK_FAILING_LIMIT = timedelta(days=positive("MASK_SOCIAL_WEBHOOK_FAILING_DAYS", 5))
+EVENT_RETENTION = timedelta(days=positive("MASK_SOCIAL_EVENT_DAYS", 30))
+
+# Mail: who is told that an endpoint was disabled.
+vars().update(env.email_url("MASK_SOCIAL_EMAIL_URL", default="consolemail://"))
+DEFAULT_FROM_EMAIL = env.str("MASK_SOCIAL_EMAIL_FROM", default="mask_social@localhost")
+EMAIL_TIMEOUT = 10
 
 # Badges as credentials to carry elsewhere: incentives.credentials.
 PUBLIC_URL = public_url("MASK_SOCIAL_PUBLIC_URL")  # empty: the host that was asked
@@ -223,7 +235,7 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False  # leases decide who tries again, so t
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {
     "moderation.tasks.analyze_photo": {"queue": "analysis"},
-    "incentives.tasks.deliver_webhook": {"queue": "webhooks"},
+    "incentives.tasks.send_webhooks": {"queue": "webhooks"},
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 60  # a worker loads its models before it reports; 4 s could be a loop
@@ -261,13 +273,23 @@ CELERY_BEAT_SCHEDULE = {
         "requeue stale analyses": "moderation.tasks.sweep_analyses",
         "go on with re-evaluations": "moderation.tasks.sweep_reevaluations",
         "apply missed verdicts": "incentives.tasks.sweep_verdicts",
-        "requeue due deliveries": "incentives.tasks.sweep_deliveries",
+        "write to platforms": "incentives.tasks.notify_platforms",
         "settle matches": "incentives.tasks.settle_matches",
         "tend campaigns": "incentives.tasks.tend_campaigns",
         "bring the daily figures up to now": "incentives.tasks.roll_up_figures",
         "let badges run out": "incentives.tasks.expire_badges",
         "go on with backfills of badges": "incentives.tasks.sweep_backfills",
     }.items()
+}
+CELERY_BEAT_SCHEDULE["send due deliveries"] = {
+    "task": "incentives.tasks.sweep_deliveries",
+    "schedule": WEBHOOK_SWEEP_SECONDS,
+    "options": {"expires": WEBHOOK_SWEEP_SECONDS},
+}
+CELERY_BEAT_SCHEDULE["forget old events"] = {
+    "task": "incentives.tasks.forget_events",
+    "schedule": 600,
+    "options": {"expires": 600},
 }
 CELERY_BEAT_SCHEDULE["prove ledgers"] = {
     "task": "incentives.tasks.prove_ledgers",

@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,7 @@ END_SECONDS = 10.0
 POLL_SECONDS = 0.05
 SERVER_SECONDS = 5  # for a server that was given to answer
 LOG_BYTES = 5_000_000
+PARTS = ("web", "analysis", "default", "webhooks", "beat")
 STOP_ORDER = (("beat", "web"), ("analysis", "default", "webhooks"))  # nothing new comes in while what is there ends
 
 
@@ -49,13 +50,16 @@ class Part:
     """One kind of process and how to tell that it works."""
 
     command: Sequence[str]
-    ready_file: Path | None = None
+    ready_file: Path | None = None  # it is there once it took a canary
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
 
 
 class Stack:
-    """Start everything on entry, stop everything on exit."""
+    """Start everything on entry, stop everything on exit.
+
+    With some of the `parts` alone it is one host of several, which meet at the addresses that the environment names.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         analysis_workers: int = 1,
         port: int = 0,
+        parts: Collection[str] = PARTS,
         progress: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.var = var.resolve()
@@ -71,6 +76,7 @@ class Stack:
         self._extra = dict(env or {})
         self._analysis_workers = analysis_workers
         self._port = port
+        self._wanted = frozenset(parts)
         self._progress = progress
         self._listener: socket.socket | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
@@ -104,7 +110,8 @@ class Stack:
             self._progress("PostgreSQL and Redis")
             self._find_services()
             self._parts = self._plan()
-            self._launch("web")  # it boots while the tables are made, and is not ready before they are
+            if "web" in self._parts:
+                self._launch("web")  # it boots while the tables are made, and is not ready before they are
             self._progress("tables")
             self._migrate()
             self._progress("web server and workers")
@@ -113,6 +120,7 @@ class Stack:
                     self._launch(name)
             for name in self._parts:
                 self._await_ready(name)
+            self._await_whole()
         except BaseException as error:
             self._shut_down()
             if isinstance(error, embedded.ServicesError):
@@ -192,7 +200,7 @@ class Stack:
         assert self._listener is not None  # noqa: S101 - start() has made it
         threads = ("--pool", "threads", "--concurrency")
         beat = ("beat", "--schedule", str(self.var / "beat-schedule"), "--loglevel", "INFO")
-        return {
+        parts = {
             "web": Part(
                 [
                     *(sys.executable, "-m", "gunicorn", "mask_social.wsgi:application"),
@@ -206,6 +214,7 @@ class Stack:
             "webhooks": self._worker("webhooks", *threads, "4"),
             "beat": Part(self._celery(*beat)),
         }
+        return {name: part for name, part in parts.items() if name in self._wanted}
 
     def _worker(self, queue: str, *pool: str) -> Part:
         ready = self.var / "ready" / queue
@@ -257,15 +266,28 @@ class Stack:
 
     def _is_ready(self, name: str, part: Part) -> bool:
         if name == "web":
-            return self._answers("/readyz")
+            return self._ask("/readyz?only=web")[0]
         return part.ready_file is None or part.ready_file.exists()
 
-    def _answers(self, path: str) -> bool:
+    def _await_whole(self) -> None:
+        """Wait for a canary of each worker, and for beat."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        while True:
+            ready, said = self._ask("/readyz")
+            if ready:
+                return
+            if time.monotonic() > deadline:
+                raise StackError(f"The service did not get ready: {said}")
+            time.sleep(POLL_SECONDS)
+
+    def _ask(self, path: str) -> tuple[bool, str]:
         try:
             with urllib.request.urlopen(self.url + path, timeout=5) as answer:  # noqa: S310 - http, ours
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+                return answer.status == 200, ""
+        except urllib.error.HTTPError as error:
+            return False, error.read().decode(errors="replace")
+        except OSError as error:
+            return False, str(error)
 
     def _end(self, names: Sequence[str]) -> None:
         """End some parts together: a word, then force."""

@@ -16,7 +16,7 @@ class Answers(BaseHTTPRequestHandler):
     """Be ready for one host name alone."""
 
     def do_GET(self) -> None:
-        ready = (self.path, self.headers["Host"]) == ("/readyz", "masks.example.org")
+        ready = (self.path, self.headers["Host"]) == ("/readyz?only=web", "masks.example.org")
         self.send_response(200 if ready else 503)
         self.end_headers()
 
