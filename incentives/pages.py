@@ -15,6 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, URLPattern, reverse
 
+from moderation import audit
+
 CHOICES_TRIED = 3
 SEARCHED = "user-0001"
 _USUAL = ("changelist", "add", "change", "history", "delete")
@@ -32,7 +34,7 @@ class Opened:
 
 def measure(*, only: str = "", rounds: int = 2, choices: int = CHOICES_TRIED) -> Iterator[Opened]:
     """Open every page as a superuser who is forgotten afterwards; so many choices of each filter are tried."""
-    with transaction.atomic():
+    with transaction.atomic(), audit.unrecorded():
         client = Client(SERVER_NAME="localhost", HTTP_X_FORWARDED_PROTO="https")
         client.force_login(User.objects.create_superuser("measures-pages"))
         for address in _addresses(client, choices):

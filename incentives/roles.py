@@ -50,7 +50,7 @@ ROLES: Mapping[str, set[str]] = {
     | {"moderation.add_reevaluation", "moderation.change_reevaluation", "moderation.view_reevaluation"},
     SPONSOR: _all(["view"], _BOOKS),
     AUDITOR: _all(["view"], [*_SEEN_BY_MODERATORS, *_BOOKS, *_PROGRAMME, "moderation.reevaluation"])
-    | {"incentives.view_every_campaign"},
+    | {"incentives.view_every_campaign", "moderation.view_auditentry"},
 }
 
 

@@ -19,6 +19,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from moderation.models import Author, Verdict
+from moderation.trail import Told
 
 if TYPE_CHECKING:  # unfold has no types; its classes are subclasses of these
     from django.contrib.admin import ModelAdmin as UnfoldModelAdmin
@@ -113,7 +114,7 @@ class CappedPaginator(Paginator[Any]):
         return int(rows.order_by().values("pk")[:MOST_LISTED].count())
 
 
-class ModelAdmin(UnfoldModelAdmin[M]):
+class ModelAdmin(Told, UnfoldModelAdmin[M]):
     """Lists that open at once over a million rows.
 
     Django's own search joins and compares without case, which no index serves. Where `searched_ids` is given, the kind

@@ -1,11 +1,14 @@
 """What runs in a worker: fetch, call, return."""
 
+import logging
 import math
 
 from celery import shared_task
 from django.conf import settings
 
-from moderation import analysis, idempotency, reevaluation
+from moderation import analysis, audit, idempotency, reevaluation
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(
@@ -36,6 +39,16 @@ def reevaluate(job_id: int, cursor: str) -> None:
 def sweep_reevaluations() -> None:
     """Send the jobs under way again."""
     reevaluation.sweep()
+
+
+@shared_task(name="moderation.tasks.verify_audit")
+def verify_audit() -> None:
+    """Walk along the audit log; its head goes into the service's own log, which is kept elsewhere."""
+    found = audit.verify()
+    for problem in found.problems:
+        logger.error("The audit log is not whole: %s.", problem)
+    if not found.problems:
+        logger.info("The audit log is whole. Head: %s", found.head)
 
 
 def analysis_terms() -> analysis.Terms:

@@ -70,6 +70,7 @@ _SECTIONS: tuple[tuple[str, tuple[_Entry, ...]], ...] = (
         (
             ("People", "badge", "auth_user_changelist", "auth.view_user"),
             ("Roles", "admin_panel_settings", "auth_group_changelist", "auth.view_group"),
+            ("Audit log", "policy", "moderation_auditentry_changelist", "moderation.view_auditentry"),
         ),
     ),
 )

@@ -13,6 +13,8 @@ from unfold.forms import (  # type: ignore[import-untyped]  # unfold ships no ty
     UserCreationForm,
 )
 
+from moderation.trail import Told
+
 if TYPE_CHECKING:  # unfold has no types, and Django's classes take theirs while they are checked alone
     Users = UserAdmin[User]
     Groups = GroupAdmin
@@ -27,7 +29,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class PersonAdmin(Users, Looks):
+class PersonAdmin(Told, Users, Looks):
     list_display = ("username", "roles", "is_staff", "is_superuser", "is_active", "last_login")
     filter_horizontal = ()
     autocomplete_fields = ("groups",)
@@ -53,5 +55,5 @@ class PersonAdmin(Users, Looks):
 
 
 @admin.register(Group)
-class RoleAdmin(Groups, Looks):
+class RoleAdmin(Told, Groups, Looks):
     pass

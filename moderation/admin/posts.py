@@ -16,9 +16,10 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.decorators import action  # type: ignore[import-untyped]  # unfold ships no types
 
-from moderation import reevaluation, reviews, selectors, staff
+from moderation import audit, reevaluation, reviews, selectors, staff
 from moderation.admin.forms import OverruleForm
 from moderation.admin_parts import NOT_YET, ModelAdmin, ReadOnly, label, member, outcome_label
+from moderation.audit import Deed
 from moderation.models import Photo, Post, Verdict
 
 # More than these are the work of a re-evaluation, which goes on in a worker.
@@ -95,6 +96,8 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
             content = staff.read_photo(photo, thumbnail="thumbnail" in request.GET)
         except FileNotFoundError:
             raise Http404 from None
+        if "thumbnail" not in request.GET:
+            audit.record(Deed.to(photo, "view", {"post": photo.post_id}))
         headers = {
             "Cache-Control": "private, max-age=86400, immutable",
             "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -102,12 +105,21 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
         }
         return HttpResponse(content, content_type="image/jpeg", headers=headers)
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Keep whose photos were on the list."""
+        response: Any = super().changelist_view(request, extra_context)
+        if request.method == "GET" and (shown := (getattr(response, "context_data", None) or {}).get("cl")):
+            _keep_that_seen([post.pk for post in shown.result_list])
+        answer: HttpResponse = response
+        return answer
+
     def queue_view(self, request: HttpRequest) -> HttpResponse:
         """Show the posts that only people can judge, those that wait longest first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         waiting = selectors.queue()
         page = list(_with_thumbnails(waiting.filter(pk__gt=request.GET.get("after", "")))[: QUEUE_PAGE + 1])
+        _keep_that_seen([post.pk for post in page[:QUEUE_PAGE]])
         context = {
             **self.admin_site.each_context(request),
             "title": "Posts that people must judge",
@@ -211,6 +223,11 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
     def state(self, post: Post) -> SafeString:
         """Return the status."""
         return label(post.status, post.status)
+
+
+def _keep_that_seen(posts: list[str]) -> None:
+    if posts:
+        audit.record(Deed("view", Photo._meta.label_lower, details={"posts": posts}))
 
 
 def _with_thumbnails(posts: QuerySet[Post]) -> QuerySet[Post]:

@@ -8,7 +8,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
-from moderation import api_keys
+from moderation import api_keys, audit
+from moderation.audit import Deed
 from moderation.models import ApiKey, Platform
 
 
@@ -55,4 +56,6 @@ def _ensure_key(slug: str, *, always: bool) -> str | None:
     platform, _ = Platform.objects.get_or_create(slug=slug, defaults={"name": slug.capitalize()})
     if not always and platform.api_keys.filter(revoked_at=None).exists():
         return None
-    return api_keys.issue_key(platform, name="bootstrap", scopes=ApiKey.Scope.values).plaintext
+    issued = api_keys.issue_key(platform, name="bootstrap", scopes=ApiKey.Scope.values)
+    audit.record(Deed.to(issued.api_key, "add"))
+    return issued.plaintext
