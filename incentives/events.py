@@ -1,22 +1,22 @@
 """The outbox: what happened is written with the change itself, numbered per subject, and sent from there."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import BigIntegerField, Func, Q, QuerySet
 
-from incentives.models import Delivery, Event, WebhookEndpoint
+from incentives.models import Delivery, Event, EventHorizon, WebhookEndpoint
 from incentives.models.ids import new_event_id
 from mask_social import correlation
+from mask_social.errors import ApiError
 from moderation.models import Author, Platform, Post
 
 # Whose story an event belongs to; the events of one subject are numbered without a gap.
 Subject = Post | Author | WebhookEndpoint
-
-# A message that nobody took up for so long is taken for lost, and the sweep sends another.
-LOST_AFTER = timedelta(seconds=30)
 
 
 def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any], *, causation_id: str = "") -> Event:
@@ -39,20 +39,41 @@ def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any], *, caus
         request_id=correlation.current(),
         data=dict(data),
     )
-    grace = event.created_at + LOST_AFTER
-    deliveries = Delivery.objects.bulk_create(
-        [Delivery(event=event, endpoint_id=pk, requeue_at=grace) for pk in _listeners(subject, type_)]
-    )
-    for delivery in deliveries:
-        send_on_commit(delivery.pk)
+    deliveries = []
+    for listener in _listeners(subject, type_):
+        deliveries.append(Delivery(event=event, endpoint_id=listener.id, status=listener.status_of_delivery))
+        if listener.is_well(event.created_at) or type_ == Event.Type.ENDPOINT_TEST:
+            wake_on_commit(listener.id)
+    Delivery.objects.bulk_create(deliveries)
     return event
 
 
-def send_on_commit(delivery_id: str) -> None:
-    """Wake a worker for a delivery once the transaction is committed."""
-    # robust: without a broker the commit still stands, and the sweep finds the delivery. A lambda, because Django logs
-    # the failure with the function's name: a partial has none, and would raise after all.
-    transaction.on_commit(lambda: _send(delivery_id), robust=True)
+class _Wake:
+    """Sends a worker to an endpoint; equal to any other that does."""
+
+    def __init__(self, endpoint_id: str) -> None:
+        self.endpoint_id = endpoint_id
+        self.__qualname__ = "wake"  # by which Django logs its failure
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Wake) and other.endpoint_id == self.endpoint_id
+
+    def __hash__(self) -> int:
+        return hash(self.endpoint_id)
+
+    def __call__(self) -> None:
+        from incentives.tasks import send_webhooks  # tasks import the services, so not the other way at load time
+
+        send_webhooks.delay(self.endpoint_id)
+
+
+def wake_on_commit(endpoint_id: str) -> None:
+    """Send a worker to an endpoint once the transaction is committed; once, however often it is asked for."""
+    wake = _Wake(endpoint_id)
+    # What a savepoint's end undid is no longer among them.
+    if not any(entry[1] == wake for entry in connection.run_on_commit):
+        # robust: without a broker the commit still stands, and the sweep finds what is due.
+        transaction.on_commit(wake, robust=True)
 
 
 def name_of(subject: Subject) -> tuple[Event.SubjectType, str]:
@@ -78,7 +99,10 @@ def visible(events: QuerySet[Event]) -> QuerySet[Event]:
 
 
 def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) -> list[Event]:
-    """Return the platform's next events after a cursor of (transaction_id, position), the oldest first."""
+    """Return the platform's next events after a cursor of (transaction_id, position), the oldest first.
+
+    A cursor that some event behind it is no longer kept for is refused: what it missed cannot be told.
+    """
     story = visible(Event.objects.filter(platform=platform))
     if cursor is not None:
         transaction_id, position = cursor
@@ -86,7 +110,22 @@ def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) ->
         story = story.filter(
             Q(transaction_id__gt=transaction_id) | Q(position__gt=position), transaction_id__gte=transaction_id
         )
-    return list(story[:limit])
+    found = list(story[:limit])
+    # Asked afterwards: what is deleted while this reads must not go unnoticed.
+    if cursor is not None and _is_expired(platform, cursor):
+        raise ApiError(
+            HTTPStatus.GONE,
+            "cursor_expired",
+            "Events that followed this cursor are no longer kept. Compare what you hold with the API, and read on from "
+            "the oldest that is kept: without `after`.",
+            pointer="/after",
+        )
+    return found
+
+
+def _is_expired(platform: Platform, cursor: Sequence[str | int]) -> bool:
+    last = EventHorizon.objects.filter(platform=platform).values_list("transaction_id", "position").first()
+    return last is not None and (int(cursor[0]), int(cursor[1])) < last
 
 
 def representation(event: Event) -> dict[str, Any]:
@@ -120,10 +159,7 @@ def hold(rows: QuerySet[Any]) -> list[Any]:
     A foreign key is checked at commit: a row deleted before that would undo the whole change. A key share keeps it, and
     lets others write it and refer to it at the same time; Django has no word for it.
     """
-    statement, parameters = rows.order_by("pk").values_list("pk").query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(f"{statement} FOR KEY SHARE", parameters)
-        return [pk for (pk,) in cursor.fetchall()]
+    return [pk for (pk,) in _held(rows.values_list("pk"))]
 
 
 def _next_number(subject: Subject) -> int:
@@ -138,18 +174,38 @@ def _next_number(subject: Subject) -> int:
     return int(number)
 
 
-def _listeners(subject: Subject, type_: Event.Type) -> list[str]:
-    """Return the ids of the endpoints to tell, which none can delete until the transaction ends."""
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """An endpoint as it is when an event is recorded."""
+
+    id: str
+    status: str
+    failing_since: datetime | None
+    paused_until: datetime | None
+
+    @property
+    def status_of_delivery(self) -> Delivery.Status:
+        is_active = self.status == WebhookEndpoint.Status.ACTIVE
+        return Delivery.Status.PENDING if is_active else Delivery.Status.HELD
+
+    def is_well(self, now: datetime) -> bool:
+        """Whether a worker is sent at once; elsewhere each event would send one in vain, and the sweep does."""
+        is_active = self.status == WebhookEndpoint.Status.ACTIVE
+        return is_active and self.failing_since is None and (self.paused_until is None or self.paused_until <= now)
+
+
+def _listeners(subject: Subject, type_: Event.Type) -> list[_Listener]:
+    """Return whom to tell, whom none can delete until the transaction ends."""
     endpoints = WebhookEndpoint.objects.filter(platform_id=subject.platform_id)
     if isinstance(subject, WebhookEndpoint):
         endpoints = endpoints.filter(pk=subject.pk)  # a test concerns it alone, whatever types it asked for
     else:
-        types = Q(event_types=[]) | Q(event_types__contains=[type_])
-        endpoints = endpoints.filter(types, status=WebhookEndpoint.Status.ACTIVE)
-    return hold(endpoints)
+        endpoints = endpoints.filter(Q(event_types=[]) | Q(event_types__contains=[type_]))
+    return [_Listener(*row) for row in _held(endpoints.values_list("pk", "status", "failing_since", "paused_until"))]
 
 
-def _send(delivery_id: str) -> None:
-    from incentives.tasks import deliver_webhook  # tasks import the services, so not the other way at load time
-
-    deliver_webhook.delay(delivery_id)
+def _held(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
+    statement, parameters = rows.order_by("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"{statement} FOR KEY SHARE", parameters)
+        return list(cursor.fetchall())

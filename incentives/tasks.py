@@ -5,13 +5,15 @@ from datetime import timedelta
 from celery import shared_task
 from django.conf import settings
 
-from incentives import campaigns, donations, figures, proof, rewards, signing, webhooks
+from incentives import campaigns, dispatch, donations, figures, notices, proof, retention, rewards, signing, webhooks
 from incentives.badges import awards, backfill
 from incentives.experiments import upkeep
 from mask_social import clock
 
 # So long a backfill of badges goes on before it lets other work pass.
 _BACKFILL_TURN = timedelta(seconds=15)
+# So long old events are deleted at a time.
+_RETENTION_TURN = timedelta(seconds=20)
 
 
 @shared_task
@@ -32,17 +34,32 @@ def sweep_verdicts() -> None:
     rewards.sweep(clock.now())
 
 
-@shared_task
-def deliver_webhook(delivery_id: str) -> None:
-    """Make one attempt at a delivery; the next one is the sweep's."""
-    webhooks.deliver(delivery_id, delivery_terms())
+# One that waited for so long is needless: the sweep has sent another.
+@shared_task(expires=dispatch.LOST_AFTER.total_seconds())
+def send_webhooks(endpoint_id: str) -> None:
+    """Send what is due to an endpoint for a while, then let others pass."""
+    for following in dispatch.take_turn(endpoint_id, delivery_terms()):
+        send_webhooks.delay(following)
 
 
 @shared_task
 def sweep_deliveries() -> None:
-    """Wake a worker for each delivery that is due."""
-    for delivery_id in webhooks.requeue(clock.now()):
-        deliver_webhook.delay(delivery_id)
+    """Send a worker to each endpoint that something is due to."""
+    for endpoint_id in dispatch.sweep(clock.now()):
+        send_webhooks.delay(endpoint_id)
+
+
+@shared_task
+def notify_platforms() -> None:
+    """Write to the platforms whose webhook endpoints were disabled."""
+    notices.notify_due(clock.now())
+
+
+@shared_task
+def forget_events() -> None:
+    """Delete the events that are kept no longer."""
+    now = clock.now()
+    retention.forget(now - settings.EVENT_RETENTION, now, for_at_most=_RETENTION_TURN)
 
 
 @shared_task
@@ -115,4 +132,7 @@ def delivery_terms() -> webhooks.Terms:
         allow_private=settings.ALLOW_PRIVATE_ADDRESSES,
         timeout_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
         retry_seconds=settings.WEBHOOK_RETRY_SECONDS,
+        parallel=settings.WEBHOOK_PARALLEL,
+        slow_places=settings.WEBHOOK_SLOW_PLACES,
+        failing_limit=settings.WEBHOOK_FAILING_LIMIT,
     )

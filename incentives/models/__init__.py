@@ -3,7 +3,7 @@
 from incentives.models.badges import BadgeAward, BadgeBackfill, BadgeChange, BadgeRule
 from incentives.models.boosts import Boost, BoostPolicy
 from incentives.models.campaigns import Campaign, CampaignDay, LedgerEntry, LedgerProof, Match, Sponsor, Tier
-from incentives.models.events import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
+from incentives.models.events import Attempt, Delivery, Event, EventHorizon, SigningKey, WebhookEndpoint
 from incentives.models.experiments import Experiment, ExperimentSums, Exposure, Outcome
 from incentives.models.farming import Claim, CountedPost, EarningRules, Fingerprint, Flag
 from incentives.models.figures import DailyFigures, FiguresMark
@@ -25,6 +25,7 @@ __all__ = [
     "Delivery",
     "EarningRules",
     "Event",
+    "EventHorizon",
     "Experiment",
     "ExperimentSums",
     "Exposure",

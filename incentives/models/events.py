@@ -2,6 +2,7 @@
 
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Func, Q
 
@@ -69,6 +70,8 @@ class Event(models.Model):
         indexes = [
             # GET /api/v1/events
             models.Index(name="event_by_platform", fields=["platform", "transaction_id", "position"]),
+            # replay.py: those of some days; rows lie in the order of time, so a few pages of index tell where
+            BrinIndex(name="event_by_time", fields=["created_at"], autosummarize=True),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -104,8 +107,14 @@ class WebhookEndpoint(models.Model):
     disabled_reason = models.CharField(max_length=16, choices=Reason.choices, blank=True, editable=False)
     # Since when nothing arrived; None: the last attempt did.
     failing_since = models.DateTimeField(null=True, blank=True, editable=False)
+    # When an attempt last failed: failures with days of silence between them are no run of failures.
+    failed_at = models.DateTimeField(null=True, blank=True, editable=False)
     # It asked for quiet (429): nothing is sent before.
     paused_until = models.DateTimeField(null=True, blank=True, editable=False)
+    # When the sweep last sent a worker to it that has not come; not asked for again until that is taken for lost.
+    woken_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # When to write to the platform that it was disabled; None: nobody need be written to.
+    notify_at = models.DateTimeField(null=True, blank=True, editable=False)
     # How many events tell of it; the outbox numbers them.
     event_sequence = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -177,15 +186,15 @@ class Delivery(models.Model):
         HELD = "held", "kept until its endpoint is enabled"
 
     id = IdField(default=new_delivery_id)
-    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
+    # No index of its own: the unique constraint's begins with it. Of an attempt's delivery the same is true.
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
     # When a pending one is due, or when the lease of one being sent runs out: no two claims have the same lease, so
-    # it also tells whose claim it is.
+    # it also tells whose claim it is. A held one was due when it was written: once its endpoint is enabled, the oldest
+    # go first, and before all that is new.
     due_at = models.DateTimeField(default=clock.now)
-    # When the sweep looks at it again: its message may have been lost, or its worker.
-    requeue_at = models.DateTimeField(default=clock.now)
-    # Attempts since it was last sent on its way; their number says how long the next wait is.
+    # Attempts since it was last sent on its way; their number says how long the next wait is. A 429 is none.
     tries = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     delivered_at = models.DateTimeField(null=True, blank=True)
@@ -194,10 +203,16 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         ordering = ("-id",)
         indexes = [
-            # read by the sweep alone
+            # which is next for an endpoint; the sweep: is there any
             models.Index(
-                name="delivery_unfinished", fields=["requeue_at"], condition=Q(status__in=["pending", "sending"])
+                name="delivery_due",
+                fields=["endpoint", "due_at", "event"],
+                condition=Q(status__in=["pending", "sending", "held"]),
             ),
+            # replay.py
+            models.Index(name="delivery_given_up", fields=["endpoint", "event"], condition=Q(status="failed")),
+            # how many are being sent to an endpoint
+            models.Index(name="delivery_sending", fields=["endpoint"], condition=Q(status="sending")),
         ]
         constraints = [
             models.UniqueConstraint(name="delivery_once_per_endpoint", fields=["event", "endpoint"]),
@@ -215,7 +230,7 @@ class Delivery(models.Model):
 class Attempt(models.Model):
     """One try to deliver: what was answered, or why nothing was."""
 
-    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts")
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempts", db_index=False)
     number = models.PositiveSmallIntegerField()
     started_at = models.DateTimeField()
     # None: the worker was lost, or is still at it.
@@ -232,3 +247,14 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.delivery_id}"
+
+
+class EventHorizon(models.Model):
+    """The last event of a platform that is no longer kept, by which a reader learns that it came too late."""
+
+    platform = models.OneToOneField(Platform, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    transaction_id = models.BigIntegerField()
+    position = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.platform_id} up to {self.position}"

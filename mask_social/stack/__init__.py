@@ -9,6 +9,7 @@ What ``make run``, ``make demo`` and the flow tests stand on. Nothing of it outl
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -102,6 +103,7 @@ class Stack:
 
     def start(self) -> None:
         """Bring everything up; return when a post would be answered and analysed."""
+        shutil.rmtree(self.var / "metrics", ignore_errors=True)  # those of an earlier run
         for folder in ("log", "ready"):
             (self.var / folder).mkdir(parents=True, exist_ok=True)
         self._listener = socket.create_server(("127.0.0.1", self._port))
@@ -193,6 +195,7 @@ class Stack:
             "DJANGO_SETTINGS_MODULE": "mask_social.settings",
             "MASK_SOCIAL_VAR": str(self.var),
             "PYTHONUNBUFFERED": "1",
+            "PROMETHEUS_MULTIPROC_DIR": str(self.var / "metrics"),  # so that the web tells of all
             **self._extra,
         }
 
@@ -206,12 +209,13 @@ class Stack:
                     *(sys.executable, "-m", "gunicorn", "mask_social.wsgi:application"),
                     *("--bind", f"fd://{self._listener.fileno()}"),
                     *("--worker-class", "gthread", "--workers", "1", "--threads", "16"),
-                    *("--graceful-timeout", "5", "--no-control-socket", "--access-logfile", "-"),
+                    *("--graceful-timeout", "5", "--no-control-socket"),
+                    *("--config", "python:mask_social.observability.gunicorn"),
                 ]
             ),
             "analysis": self._worker("analysis", "--pool", "prefork", "--concurrency", str(self._analysis_workers)),
             "default": self._worker("default", *threads, "2"),
-            "webhooks": self._worker("webhooks", *threads, "4"),
+            "webhooks": self._worker("webhooks", *threads, "16"),
             "beat": Part(self._celery(*beat)),
         }
         return {name: part for name, part in parts.items() if name in self._wanted}

@@ -26,7 +26,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     def catch(name: str) -> Callable[[object], None]:
         return lambda argument: found.append((name, str(argument)))
 
-    for task in (tasks.apply_verdict, tasks.take_back, tasks.deliver_webhook, tasks.run_backfill):
+    for task in (tasks.apply_verdict, tasks.take_back, tasks.send_webhooks, tasks.run_backfill):
         monkeypatch.setattr(task, "delay", catch(task.name.rpartition(".")[2]))
     return found
 

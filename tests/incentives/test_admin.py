@@ -118,7 +118,7 @@ def test_a_failed_delivery_is_sent_again(staff: Client, sent: Sent) -> None:
 
     assert "1 deliveries are on their way again" in said
     assert "1 are not" in said
-    assert sent.of("deliver_webhook") == [delivery.pk]
+    assert sent.of("send_webhooks") == [delivery.endpoint_id]
 
 
 def test_endpoints_are_tried_out_disabled_and_enabled(staff: Client) -> None:
@@ -126,7 +126,7 @@ def test_endpoints_are_tried_out_disabled_and_enabled(staff: Client) -> None:
     act(staff, WebhookEndpoint, "send_test", endpoint)
     assert endpoint.deliveries.get().event.type == "endpoint.test"
     act(staff, WebhookEndpoint, "disable", endpoint)
-    assert endpoint.deliveries.get().status == "failed"
+    assert endpoint.deliveries.get().status == "held"
     assert WebhookEndpoint.objects.get(pk=endpoint.pk).status == "disabled"
     act(staff, WebhookEndpoint, "enable", endpoint)
     assert WebhookEndpoint.objects.get(pk=endpoint.pk).status == "active"

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from incentives import donations, rewards, webhooks
+from incentives import dispatch, donations, rewards
 from incentives.models import Campaign, Delivery, Event, WebhookEndpoint
 from incentives.tasks import delivery_terms
 from moderation import posts
@@ -312,14 +312,14 @@ def test_an_endpoint_is_changed_disabled_enabled_and_deleted() -> None:
     assert client.get(address).status_code == 404
 
 
-def test_disabling_gives_up_what_was_waiting() -> None:
+def test_disabling_keeps_what_was_waiting() -> None:
     endpoint = make_endpoint()
     client = client_for(endpoint.platform)
     client.post(f"/api/v1/webhook-endpoints/{endpoint.pk}/test")
 
     client.patch(f"/api/v1/webhook-endpoints/{endpoint.pk}", {"status": "disabled"}, format="json")
 
-    assert Delivery.objects.get().status == "failed"
+    assert Delivery.objects.get().status == "held"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -332,8 +332,8 @@ def test_a_test_event_goes_to_its_endpoint_alone_and_shows_among_its_deliveries(
 
         answer = client.post(f"/api/v1/webhook-endpoints/{endpoint.pk}/test")
 
-        [delivery_id] = sent.of("deliver_webhook")
-        webhooks.deliver(delivery_id, delivery_terms())
+        assert sent.of("send_webhooks") == [endpoint.pk]
+        dispatch.take_turn(endpoint.pk, delivery_terms())
 
     assert answer.status_code == 202
     assert [request.headers["webhook-id"] for request in receiver.received] == [answer.json()["event_id"]]

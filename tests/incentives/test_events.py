@@ -55,12 +55,12 @@ def test_each_subject_counts_its_events_without_a_gap_even_when_they_come_at_onc
 
 
 @pytest.mark.django_db(transaction=True)
-def test_active_endpoints_that_asked_for_the_type_get_a_delivery_once_it_is_committed(sent: Sent) -> None:
+def test_endpoints_that_asked_for_the_type_get_a_delivery_once_it_is_committed(sent: Sent) -> None:
     post = make_post()
     every = make_endpoint(post.platform)
     matching = make_endpoint(post.platform, event_types=["post.failed", "badge.awarded"])
     make_endpoint(post.platform, event_types=["badge.awarded"])
-    make_endpoint(post.platform, status="disabled")
+    disabled = make_endpoint(post.platform, status="disabled")
     make_endpoint(make_platform())
 
     with transaction.atomic():
@@ -68,18 +68,22 @@ def test_active_endpoints_that_asked_for_the_type_get_a_delivery_once_it_is_comm
         assert sent == [], "not before the commit"
 
     deliveries = list(Delivery.objects.order_by("pk"))
-    assert [delivery.endpoint for delivery in deliveries] == [every, matching]
-    assert sent.of("deliver_webhook") == [delivery.pk for delivery in deliveries]
+    assert [(delivery.endpoint, delivery.status) for delivery in deliveries] == [
+        (every, "pending"),
+        (matching, "pending"),
+        (disabled, "held"),
+    ]
+    assert sent.of("send_webhooks") == [every.pk, matching.pk]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_without_a_broker_the_change_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    from incentives.tasks import deliver_webhook
+    from incentives.tasks import send_webhooks
 
-    def refuse(delivery_id: str) -> None:
+    def refuse(endpoint_id: str) -> None:
         raise ConnectionError("no broker")
 
-    monkeypatch.setattr(deliver_webhook, "delay", refuse)
+    monkeypatch.setattr(send_webhooks, "delay", refuse)
     post = make_post()
     make_endpoint(post.platform)
 

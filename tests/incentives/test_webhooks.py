@@ -12,12 +12,11 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from incentives import events, http, signing, webhooks
+from incentives import dispatch, events, http, signing, webhooks
 from incentives.models import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
 from moderation.models import Post
 from tests.cast import make_post
 from tests.incentives.builders import at_once, make_endpoint, secret_of
-from tests.incentives.conftest import Sent
 from tests.incentives.receiver import Receiver, Reply
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("seeded")]
@@ -110,7 +109,7 @@ def test_an_error_is_tried_again_later_and_then_it_arrives() -> None:
         assert webhooks.deliver(delivery.pk, TERMS) is False
         delivery.refresh_from_db()
         wait = delivery.due_at - timezone.now()
-        assert (delivery.status, delivery.requeue_at) == ("pending", delivery.due_at)
+        assert (delivery.status, delivery.tries) == ("pending", 1)
         assert timedelta(seconds=8) < wait < timedelta(seconds=12.1)
 
         assert webhooks.deliver(delivery.pk, TERMS) is False, "it is not due"
@@ -144,10 +143,11 @@ def test_an_endpoint_that_answers_410_is_disabled_and_gets_nothing_more() -> Non
         webhooks.deliver(delivery.pk, TERMS)
 
     delivery.refresh_from_db()
-    assert delivery.status == "failed"
-    assert WebhookEndpoint.objects.get(pk=delivery.endpoint_id).status == "disabled"
+    assert delivery.status == "held"
+    disabled = WebhookEndpoint.objects.get(pk=delivery.endpoint_id)
+    assert (disabled.status, disabled.disabled_reason) == ("disabled", "gone")
     assert WebhookEndpoint.objects.get(pk=other.pk).status == "active"
-    assert later.deliveries.get(endpoint=delivery.endpoint).status == "failed"
+    assert later.deliveries.get(endpoint=delivery.endpoint).status == "held"
     assert later.deliveries.get(endpoint=other).status == "pending"
 
 
@@ -207,15 +207,6 @@ def test_of_a_long_answer_only_the_beginning_is_read_and_its_status_counts() -> 
     assert delivery.attempts.get().response == "x" * webhooks.SHOWN_CHARACTERS
 
 
-def test_an_endpoint_may_ask_for_patience() -> None:
-    with Receiver(Reply(429, {"Retry-After": "3600"})) as receiver:
-        delivery = make_delivery(receiver.url)
-        webhooks.deliver(delivery.pk, TERMS)
-
-    delivery.refresh_from_db()
-    assert delivery.due_at - timezone.now() > timedelta(minutes=59)
-
-
 @pytest.mark.parametrize(
     ("header", "wait"),
     [
@@ -271,11 +262,11 @@ def test_nothing_is_posted_inside_a_transaction(monkeypatch: pytest.MonkeyPatch)
 def test_a_lost_worker_costs_an_attempt_and_its_lease_lets_another_try() -> None:
     with Receiver() as receiver:
         delivery = make_delivery(receiver.url)
-        assert webhooks._claim(delivery.pk, TERMS, timezone.now()) is not None  # and then it is killed
+        assert webhooks._claim(delivery.endpoint_id, TERMS, timezone.now()) is not None  # and then it is killed
         assert webhooks.deliver(delivery.pk, TERMS) is False
-        assert webhooks.requeue(timezone.now()) == []
+        assert dispatch.sweep(timezone.now()) == []
         later = timezone.now() + TERMS.lease
-        assert webhooks.requeue(later) == [delivery.pk]
+        assert dispatch.sweep(later) == [delivery.endpoint_id]
         make_due(delivery)
 
         assert webhooks.deliver(delivery.pk, TERMS)
@@ -287,10 +278,10 @@ def test_a_delivery_that_loses_every_worker_ends_as_failed() -> None:
     delivery = make_delivery("http://127.0.0.1:9/")
     for _ in range(3):
         make_due(delivery)
-        assert webhooks._claim(delivery.pk, TERMS, timezone.now()) is not None
+        assert webhooks._claim(delivery.endpoint_id, TERMS, timezone.now()) is not None
     make_due(delivery)
 
-    assert webhooks._claim(delivery.pk, TERMS, timezone.now()) is None
+    assert webhooks._claim(delivery.endpoint_id, TERMS, timezone.now()) is None
 
     delivery.refresh_from_db()
     assert delivery.status == "failed"
@@ -299,8 +290,8 @@ def test_a_delivery_that_loses_every_worker_ends_as_failed() -> None:
 def test_a_worker_that_lost_its_lease_does_not_speak_for_the_delivery() -> None:
     delivery = make_delivery("http://127.0.0.1:9/")
     Delivery.objects.filter(pk=delivery.pk).update(due_at=timezone.now() - timedelta(days=1))
-    slow = webhooks._claim(delivery.pk, TERMS, timezone.now() - TERMS.lease)
-    quick = webhooks._claim(delivery.pk, TERMS, timezone.now())
+    slow = webhooks._claim(delivery.endpoint_id, TERMS, timezone.now() - TERMS.lease)
+    quick = webhooks._claim(delivery.endpoint_id, TERMS, timezone.now())
     assert slow and quick
 
     webhooks._finish(slow, webhooks.Outcome(status_code=500, error="answered 500"), TERMS, timezone.now())
@@ -310,21 +301,6 @@ def test_a_worker_that_lost_its_lease_does_not_speak_for_the_delivery() -> None:
     webhooks._finish(quick, webhooks.Outcome(status_code=204), TERMS, timezone.now())
     delivery.refresh_from_db()
     assert delivery.status == "delivered"
-
-
-def test_the_sweep_sends_what_was_lost_once_in_a_while(sent: Sent) -> None:
-    from incentives.tasks import sweep_deliveries
-
-    lost = make_delivery("http://127.0.0.1:9/")
-    fresh = make_delivery("http://127.0.0.1:9/")
-    Delivery.objects.filter(pk=lost.pk).update(requeue_at=timezone.now())
-    sent.clear()
-
-    sweep_deliveries()
-    sweep_deliveries()
-
-    assert sent.of("deliver_webhook") == [lost.pk]
-    assert Delivery.objects.get(pk=fresh.pk).status == "pending"
 
 
 def test_a_finished_delivery_can_be_sent_again() -> None:

@@ -1,0 +1,75 @@
+"""How long events are kept: a time after which they go, with their deliveries and attempts, sent or not."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q
+
+from incentives.models import Attempt, Delivery, Event, EventHorizon
+
+BATCH = 1000
+
+_MOVE_HORIZON = f"""
+    INSERT INTO {EventHorizon._meta.db_table} AS known (platform_id, transaction_id, position) VALUES (%s, %s, %s)
+    ON CONFLICT (platform_id) DO UPDATE
+    SET transaction_id = excluded.transaction_id, position = excluded.position
+    WHERE (known.transaction_id, known.position) < (excluded.transaction_id, excluded.position)
+"""  # noqa: S608 - a name of our own
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was deleted, and how much of it had never been delivered."""
+
+    events: int
+    given_up: int
+
+
+def forget(before: datetime, now: datetime, *, for_at_most: timedelta) -> Forgotten:
+    """Delete the events of before a time, in short transactions, until none is left or the time for it is over."""
+    ends = time.monotonic() + for_at_most.total_seconds()
+    deleted = given_up = 0
+    while time.monotonic() < ends:
+        batch = _forget_some(before, now)
+        deleted, given_up = deleted + batch.events, given_up + batch.given_up
+        if not batch.events:
+            break
+    return Forgotten(deleted, given_up)
+
+
+def _forget_some(before: datetime, now: datetime) -> Forgotten:
+    # By position: the primary key has the oldest first, and needs no second index for every event that is written.
+    oldest = Event.objects.order_by("position").values("pk")[:BATCH]
+    under_way = Delivery.objects.filter(event=OuterRef("pk"), status=Delivery.Status.SENDING, due_at__gt=now)
+    with transaction.atomic():
+        old = Event.objects.filter(~Exists(under_way), pk__in=oldest, created_at__lt=before)
+        held = old.select_for_update(skip_locked=True, of=("self",)).order_by("position")
+        rows = list(held.values_list("position", "transaction_id", "platform_id"))
+        positions = [position for position, *_ in rows]
+        deliveries = Delivery.objects.filter(event__in=positions)
+        unsent = ~Q(status__in=(Delivery.Status.DELIVERED, Delivery.Status.FAILED))
+        given_up = deliveries.filter(unsent).count()
+        # Raw: nothing else hangs on them, and no row need be read first. A delivery that staff send again at this very
+        # moment makes the batch fail; the next run takes it.
+        _delete(Attempt.objects.filter(delivery__in=deliveries))
+        _delete(deliveries)
+        _delete(Event.objects.filter(pk__in=positions))
+        _move_horizons(rows)
+    return Forgotten(len(rows), given_up)
+
+
+def _delete(rows: object) -> None:
+    rows._raw_delete(rows.db)  # type: ignore[attr-defined]  # Django's own, for querysets without cascades
+
+
+def _move_horizons(rows: Sequence[tuple[int, int, str]]) -> None:
+    """Note per platform the last event that is gone."""
+    last: dict[str, tuple[int, int]] = {}
+    for position, transaction_id, platform_id in rows:
+        last[platform_id] = max(last.get(platform_id, (0, 0)), (transaction_id, position))
+    with connection.cursor() as cursor:
+        for platform_id, (transaction_id, position) in sorted(last.items()):
+            cursor.execute(_MOVE_HORIZON, [platform_id, transaction_id, position])
