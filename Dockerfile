@@ -18,7 +18,7 @@ RUN MASK_SOCIAL_SECRET_KEY=of-the-build-alone /opt/venv/bin/python manage.py col
 
 FROM python:3.12-slim-trixie
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    STORAGE_URL=file:///srv/media
+    STORAGE_URL=file:///srv/media PROMETHEUS_MULTIPROC_DIR=/tmp/metrics
 # A fixed number, so that a volume or a secret can be given to it; the media folder's owner becomes the new volume's.
 RUN groupadd --gid 10001 masks \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin masks \
@@ -29,4 +29,4 @@ COPY --from=build /srv/mask_social /srv/mask_social
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "mask_social.probe", "web"]
-CMD ["gunicorn", "mask_social.wsgi:application", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=16", "--worker-tmp-dir=/dev/shm", "--no-control-socket", "--access-logfile=-"]
+CMD ["gunicorn", "mask_social.wsgi:application", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=16", "--worker-tmp-dir=/dev/shm", "--no-control-socket", "--config=python:mask_social.observability.gunicorn"]

@@ -17,11 +17,11 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import QuerySet
 
-from incentives import badges, boosts, causes, donations, events, farming
+from incentives import badges, boosts, causes, donations, events, farming, observed
 from incentives.causes import Cause
 from incentives.experiments import exposures
 from incentives.models import Claim, Event, LedgerEntry, Match, Outcome, PendingChange, RewardApplication
-from mask_social import clock
+from mask_social import clock, correlation
 from moderation.models import Author, Post, Verdict
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ def apply_verdict(verdict_id: str) -> bool:
             applications[-1].donation_reason = _settle_up(post, missed[-1], arm, now)
         RewardApplication.objects.bulk_create(applications)
         PendingChange.objects.filter(verdict__in=missed).delete()
-        return True
+    observed.rewards_applied(missed, applications[-1].donation_reason)
+    return True
 
 
 def take_back(post_id: str) -> bool:
@@ -93,7 +94,7 @@ def take_back(post_id: str) -> bool:
 
 def overdue(now: datetime, *, after: int = 0) -> QuerySet[PendingChange]:
     """Return the changes whose message must have been lost, the oldest first, some at a time."""
-    lost = PendingChange.objects.filter(created_at__lte=now - LOST_AFTER, pk__gt=after)
+    lost = PendingChange.objects.filter(created_at__lte=now - LOST_AFTER, pk__gt=after).select_related("post")
     return lost.order_by("pk")[:SWEEP_BATCH]
 
 
@@ -109,10 +110,11 @@ def sweep(now: datetime) -> int:
 
 def _try(change: PendingChange) -> bool:
     try:
-        if change.verdict_id is None:
-            take_back(change.post_id)
-        else:
-            apply_verdict(change.verdict_id)
+        with correlation.bound(change.post.request_id):
+            if change.verdict_id is None:
+                take_back(change.post_id)
+            else:
+                apply_verdict(change.verdict_id)
     except Exception:  # one that cannot be done must not keep the others from being done; it is tried again
         logger.exception("The change %s of %s failed.", change.pk, change.post_id)
         return False

@@ -11,9 +11,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 from django.db.models import F
 
-from mask_social import clock
-from moderation import inference, signals
-from moderation.fingerprints import Fingerprint, fingerprint
+from mask_social import clock, correlation
+from mask_social.observability import logs
+from moderation import inference, observed, signals
 from moderation.models import Analysis, Face, Photo, Post, Verdict
 from moderation.verdicts import STATES, record_verdict
 
@@ -72,12 +72,17 @@ def run(photo_id: str, terms: Terms) -> None:
     held = claim(photo_id, terms)
     if held is None:
         return
-    photo = Photo.objects.only("file").get(pk=photo_id)
+    photo = Photo.objects.select_related("post").only("file", "post__request_id").get(pk=photo_id)
+    # The message may be a sweep's, which knows of no request.
+    with correlation.bound(photo.post.request_id), logs.bound(photo_id=photo_id, post_id=photo.post_id):
+        _look(photo, held, terms)
+
+
+def _look(photo: Photo, held: Claim, terms: Terms) -> None:
     try:
         with photo.file.open("rb") as file:
             content = file.read()
         reading = inference.get().analyze(content)
-        found = _fingerprint(photo_id, content)
     except inference.ImageError as error:
         fail(held, Failure(error.code, str(error)))
     except FileNotFoundError:
@@ -85,10 +90,10 @@ def run(photo_id: str, terms: Terms) -> None:
     except SoftTimeLimitExceeded:
         release(held, Failure("analysis_too_slow", "The photo took too long."), terms)
     except Exception as error:  # the border to the models: whatever they raise, the photo is tried again and counted
-        logger.exception("The analysis of %s failed (try %d).", photo_id, held.attempt)
+        logger.exception("The analysis of %s failed (try %d).", photo.pk, held.attempt)
         release(held, Failure("analysis_error", f"{type(error).__name__} in the analyzer."), terms)
     else:
-        finish(held, reading, found)
+        finish(held, reading)
 
 
 def claim(photo_id: str, terms: Terms) -> Claim | None:
@@ -109,7 +114,7 @@ def claim(photo_id: str, terms: Terms) -> Claim | None:
     return Claim(photo_id, token, Analysis.objects.values_list("attempts", flat=True).get(pk=photo_id))
 
 
-def finish(held: Claim, reading: inference.PhotoReading, found: Fingerprint | None = None) -> bool:
+def finish(held: Claim, reading: inference.PhotoReading) -> bool:
     """Keep what was seen, and reach the verdict when this was the post's last photo; False when the claim is lost."""
     analyzer = inference.get()
     digests = (analyzer.detector_digest, analyzer.classifier_digest)
@@ -127,9 +132,8 @@ def finish(held: Claim, reading: inference.PhotoReading, found: Fingerprint | No
         if not done:
             return False
         Face.objects.bulk_create(_faces(held.photo_id, reading))
-        if found is not None:
-            Photo.objects.filter(pk=held.photo_id).update(pdq=found.bits, pdq_quality=found.quality)
         record_verdict(post_id, source=Verdict.Source.MODEL)
+    observed.photo_seen(reading)
     return True
 
 
@@ -142,6 +146,7 @@ def release(held: Claim, failure: Failure, terms: Terms) -> bool:
     """Leave a photo to another try, or give up after the last; False when the claim is lost."""
     if held.attempt >= terms.max_attempts:
         return fail(held, failure)
+    observed.photo_failed(held.photo_id, failure.code, last=False)
     retry_at = clock.now() + _RETRY_DELAY * 2 ** (held.attempt - 1)
     return (
         Analysis.objects.filter(pk=held.photo_id, status=Status.RUNNING, token=held.token).update(
@@ -160,8 +165,9 @@ def sweep(terms: Terms) -> Sweep:
     with transaction.atomic():
         overdue = list(
             Analysis.objects.filter(status__in=_UNFINISHED, requeue_at__lte=now)
+            .select_related("photo__post")
             .order_by("requeue_at")
-            .select_for_update(skip_locked=True)[:_SWEEP_BATCH]
+            .select_for_update(skip_locked=True, of=("self",))[:_SWEEP_BATCH]
         )
         hopeless = [row.pk for row in overdue if row.status == Status.RUNNING and row.attempts >= terms.max_attempts]
         requeued = [row for row in overdue if row.pk not in hopeless]
@@ -170,7 +176,8 @@ def sweep(terms: Terms) -> Sweep:
                 row.status, row.token, row.lease_expires_at = Status.PENDING, None, None
             # Behind a long queue the message is not lost but waiting: ask ever more rarely, or we would flood it.
             row.requeue_at = now + max(terms.lease, now - row.queued_at)
-            _enqueue(row.pk)
+            with correlation.bound(row.photo.post.request_id):
+                _enqueue(row.pk)
         Analysis.objects.bulk_update(requeued, ["status", "token", "lease_expires_at", "requeue_at"])
     # One transaction each, and the post locked first as everywhere else: the other way round could deadlock.
     lost = Failure("worker_lost", f"The photo brought down its worker {terms.max_attempts} times.")
@@ -181,9 +188,15 @@ def sweep(terms: Terms) -> Sweep:
 def _enqueue(photo_id: str) -> None:
     from moderation.tasks import analyze_photo  # the task calls this module
 
-    # Robust: without a broker the post stands all the same, and the sweep sends the message later. A lambda, because
-    # Django logs the failure with the function's name, and a partial has none: it would raise after all.
-    transaction.on_commit(lambda: analyze_photo.delay(photo_id), robust=True)
+    request_id = correlation.current()
+
+    def send() -> None:
+        with correlation.bound(request_id):
+            analyze_photo.delay(photo_id)
+
+    # Robust: without a broker the post stands all the same, and the sweep sends the message later. Django logs the
+    # failure with the function's name, and a partial has none: it would raise after all.
+    transaction.on_commit(send, robust=True)
 
 
 def _lock_post(photo_id: str) -> str:
@@ -210,21 +223,11 @@ def _give_up(photo_id: str, failure: Failure, settle: Callable[[], bool]) -> boo
         post_id = _lock_post(photo_id)
         if not settle():
             return False
-        logger.warning("Gave up on %s: %s", photo_id, failure.code)
+        observed.photo_failed(photo_id, failure.code, last=True)
         pending = Post.objects.filter(pk=post_id, status=Post.Status.PENDING)
         if pending.update(status=Post.Status.FAILED, completed_at=clock.now()) == 1:
             signals.post_failed.send(Post, post_id=post_id)
     return True
-
-
-def _fingerprint(photo_id: str, content: bytes) -> Fingerprint | None:
-    try:
-        return fingerprint(content)
-    except SoftTimeLimitExceeded:
-        raise
-    except Exception:  # the verdict needs none; the photo is only not compared with others
-        logger.exception("No fingerprint of %s could be taken.", photo_id)
-        return None
 
 
 def _faces(photo_id: str, reading: inference.PhotoReading) -> list[Face]:

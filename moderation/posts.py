@@ -1,17 +1,14 @@
 """Taking a post in, and taking it back."""
 
 import logging
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 
-from mask_social import clock
-from moderation import analysis, signals
+from mask_social import clock, correlation
+from moderation import analysis, files, signals
 from moderation.models import Author, Photo, Platform, Post, new_photo_id, new_post_id
 from moderation.uploads import PreparedPhoto
 
@@ -38,18 +35,33 @@ def create_post(new: NewPost, terms: analysis.Terms, *, then: Callable[[Post], N
 
     The files are written first and removed when the rows cannot be: a row never names a file that is not there.
     """
-    stored: list[tuple[str, str]] = []
+    post_id, stored, commits = new_post_id(), list[tuple[str, str]](), False
     try:
         for photo in new.photos:
-            stored.append(_store(photo))
+            stored.append((new_photo_id(), files.store(photo.content)))
         with transaction.atomic():
-            post = _insert(new, stored, terms)
+            post = _insert(post_id, new, stored, terms)
             then(post)
+            commits = True
     except BaseException:
-        for _, name in stored:
-            default_storage.delete(name)
+        # A connection that is lost while it commits leaves open whether it did.
+        stands = _stands(post_id) if commits else False
+        if stands:
+            logger.warning("%s stands, though its commit seemed to fail; the sweep sends its photos.", post_id)
+            return Post.objects.get(pk=post_id)
+        if stands is False:
+            files.discard(name for _, name in stored)
         raise
     return post
+
+
+def _stands(post_id: str) -> bool | None:
+    """Say whether a post was committed; None where nobody can tell now, and the sweep of files will."""
+    try:
+        connection.close()  # what is left of it may still be in the transaction
+        return Post.objects.filter(pk=post_id).exists()
+    except DatabaseError:
+        return None
 
 
 def withdraw(post: Post) -> bool:
@@ -66,13 +78,6 @@ def withdraw(post: Post) -> bool:
     return bool(changed)
 
 
-def _store(photo: PreparedPhoto) -> tuple[str, str]:
-    photo_id = new_photo_id()
-    # Not by its id, which others know: whoever guesses at files must guess 256 random bits.
-    name = f"photos/{clock.now():%Y/%m/%d}/{secrets.token_urlsafe(32)}.jpg"
-    return photo_id, default_storage.save(name, ContentFile(photo.content))
-
-
 def _author(new: NewPost) -> Author:
     told = {"time_zone": new.author_time_zone, "registered_at": new.author_registered_at}
     told = {name: value for name, value in told.items() if value is not None}
@@ -84,14 +89,15 @@ def _author(new: NewPost) -> Author:
     return author
 
 
-def _insert(new: NewPost, stored: Sequence[tuple[str, str]], terms: analysis.Terms) -> Post:
+def _insert(post_id: str, new: NewPost, stored: Sequence[tuple[str, str]], terms: analysis.Terms) -> Post:
     author = _author(new)
     post = Post.objects.create(
-        id=new_post_id(),
+        id=post_id,
         platform=new.platform,
         author=author,
         caption=new.caption,
         region=new.region,
+        request_id=correlation.current(),
         received_at=new.received_at,
     )
     photos = Photo.objects.bulk_create(
@@ -106,6 +112,8 @@ def _insert(new: NewPost, stored: Sequence[tuple[str, str]], terms: analysis.Ter
             size=len(photo.content),
             original_format=photo.original_format,
             source_url=photo.source_url,
+            pdq=photo.fingerprint and photo.fingerprint.bits,
+            pdq_quality=photo.fingerprint and photo.fingerprint.quality,
         )
         for position, (photo, (photo_id, name)) in enumerate(zip(new.photos, stored, strict=True))
     )

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from mask_social import clock
-from moderation import signals
+from moderation import observed, signals
 from moderation.models import Analysis, Face, Policy, Post, Verdict
 from moderation.selectors import current_policy
 
@@ -148,6 +148,7 @@ def record_verdict(
             post.status, post.completed_at = Post.Status.ANALYZED, clock.now()
         post.save(update_fields=["outcome", "status", "completed_at"])
         signals.verdict_reached.send(Verdict, verdict_id=verdict.pk)
+        observed.verdict_reached(verdict)
         return verdict
 
 

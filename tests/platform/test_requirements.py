@@ -8,8 +8,8 @@ from pathlib import Path
 
 BASE = Path(__file__).resolve().parents[2]
 OWN = {"mask_social", "moderation", "incentives", "ml", "tests"}
-#: What is imported only where it is installed: charts.
-OPTIONAL = {"matplotlib"}
+#: What is imported only where it is installed: charts, and traces.
+OPTIONAL = {"matplotlib", "opentelemetry"}
 
 
 def locked(name: str) -> set[str]:

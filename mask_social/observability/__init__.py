@@ -1,0 +1,1 @@
+"""Seeing it run: what is counted and measured, what is logged, and what is traced."""

@@ -1,0 +1,106 @@
+"""Log lines: one JSON object each in a deployment, text in a checkout; both bear the id of the request they are about.
+
+What follows a request is told by `correlation`; what else is known at the time, such as the post, by `bound`.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from mask_social import correlation
+
+FORMATS = ("json", "text")
+# PostgreSQL quotes the whole row that it refuses: captions, addresses, secrets.
+_QUOTED_ROW = re.compile(r"^(\s*)(DETAIL|CONTEXT|QUERY):.*$", re.MULTILINE)
+
+_known: ContextVar[Mapping[str, object] | None] = ContextVar("log_fields", default=None)
+
+
+@contextmanager
+def bound(**fields: object) -> Iterator[None]:
+    """Add fields to every line for a while."""
+    token = _known.set({**(_known.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+class Bearer(logging.Filter):
+    """Have each line say what it is about."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add what is known; let every line pass."""
+        for name, value in {"request_id": correlation.current(), **(_known.get() or {})}.items():
+            if value and not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+
+_Excinfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class Json(JsonFormatter):
+    """A JSON object: time, level, logger, message, and whatever else is known."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger", "exc_info": "error"},
+            timestamp="time",
+            json_ensure_ascii=False,
+        )
+
+    def formatException(self, ei: _Excinfo) -> str:  # noqa: N802 - logging's own name
+        """Leave out what the database quotes."""
+        return without_rows(str(super().formatException(ei)))
+
+
+class Text(logging.Formatter):
+    """A line to read, with the request's id at its end."""
+
+    def __init__(self) -> None:
+        super().__init__("{asctime} {levelname} {name} {message}", style="{")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Add the id."""
+        line, request_id = super().formatMessage(record), getattr(record, "request_id", "")
+        return f"{line} [{request_id}]" if request_id else line
+
+    def formatException(self, ei: _Excinfo) -> str:  # noqa: N802 - logging's own name
+        """Leave out what the database quotes."""
+        return without_rows(super().formatException(ei))
+
+
+def without_rows(text: str) -> str:
+    """Take out of an error's text what PostgreSQL quotes of rows and statements."""
+    return _QUOTED_ROW.sub(r"\1\2: (left out)", text)
+
+
+def configuration(form: str, level: str) -> dict[str, Any]:
+    """Return what logging.config.dictConfig takes; the same for web, workers, beat and gunicorn's own lines."""
+    formatter = {"json": Json, "text": Text}[form]
+    quiet = {"handlers": [], "propagate": True}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"bearer": {"()": Bearer}},
+        "formatters": {"line": {"()": formatter}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["bearer"]}},
+        "loggers": {
+            # Each task has a line of ours when it ends; what goes wrong is still theirs to tell.
+            "celery.worker.strategy": quiet | {"level": "WARNING"},
+            "celery.app.trace": quiet | {"level": "WARNING"},
+            "celery.beat": quiet | {"level": "WARNING"},
+            # Each request has a line of ours; what raised is theirs.
+            "django.request": quiet | {"level": "ERROR"},
+            "gunicorn.error": quiet | {"level": level},
+        },
+        "root": {"handlers": ["console"], "level": level},
+    }
