@@ -6,6 +6,7 @@ a time in a row. Who sends when is `dispatch`'s to say; how many go to one endpo
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet, Value
 from django.db.models.functions import Least
 
-from incentives import events, http, signing
+from incentives import events, http, observed, signing
 from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
 from mask_social import clock, correlation
 
@@ -172,8 +173,11 @@ def _next_due(endpoint: WebhookEndpoint, terms: Terms, now: datetime, only: str 
 
 def _carry_out(claim: _Claim, terms: Terms) -> Outcome:
     with correlation.bound(claim.delivery.event.request_id):
+        began = time.monotonic()
         outcome = _attempt(claim.delivery, terms)
+        seconds = time.monotonic() - began
         _finish(claim, outcome, terms, clock.now())
+        observed.attempted(claim.delivery, claim.attempt.number, outcome.status_code, seconds)
     return outcome
 
 
