@@ -1,0 +1,165 @@
+"""The trial itself: round after round a fault strikes, everything settles, and the oracle is asked."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from itertools import islice
+
+from mask_social.chaos import facts, oracle
+from mask_social.chaos.facts import Evidence
+from mask_social.chaos.plan import Step
+from mask_social.chaos.report import Report, Round
+from mask_social.chaos.scene import Scene
+from mask_social.chaos.settling import Unsettled, settle
+from mask_social.chaos.tally import Tally
+
+SAMPLE = 10  # posts that are read through the API after each round
+PAGE = 100
+AFTER_SECONDS = 4.0  # requests go on coming in when the fault is over
+
+Tell = Callable[[str], None]
+
+
+class Feed:
+    """A reader of GET /api/v1/events that never looks back."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.ids: list[str] = []
+        self._scene = scene
+        self._after = ""
+
+    def read_on(self) -> None:
+        """Read what is new, page by page."""
+        while True:
+            answer = self._scene.web.ask("GET", f"/api/v1/events?limit={PAGE}{self._after}")
+            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                time.sleep(answer.retry_after or 1)
+                continue
+            if answer.status != HTTPStatus.OK or not answer.body["data"]:
+                return
+            self.ids += [event["id"] for event in answer.body["data"]]
+            if not answer.body["next"]:
+                return
+            self._after = f"&after={answer.body['next']}"
+
+
+class Trial:
+    """Strike, settle, ask, and write down what came of it."""
+
+    def __init__(self, scene: Scene, report: Report, tell: Tell, status: Tell) -> None:
+        self._scene, self._report = scene, report
+        self._tell, self._status = tell, status
+        self._feed = Feed(scene)
+
+    def run(self, steps: Iterable[Step], minutes: float, *, at_most: int | None = None) -> None:
+        """Go through the steps until the time is over, or so many are done."""
+        began = time.monotonic()
+        self._calm()
+        for step in _while(lambda: time.monotonic() - began < minutes * 60, islice(steps, at_most)):
+            if not self._round(step):
+                break
+        self._end()
+        self._report.seconds = time.monotonic() - began
+
+    def _calm(self) -> None:
+        """Begin with a moment in which nothing goes wrong: what is found then is no fault's doing."""
+        self._status("posts flow in")
+        self._scene.traffic.flow()
+        time.sleep(AFTER_SECONDS)
+        settle(self._scene, lambda left: self._status(f"before any fault: {left}"))
+        self._ask()
+
+    def _round(self, step: Step) -> bool:
+        scene, report = self._scene, self._report
+        posts = len(scene.traffic.accepted)
+        scene.traffic.flow()
+        self._status(f"{step.name}: posts flow in")
+        time.sleep(step.after_seconds)
+        began = time.monotonic()
+        self._status(f"{step.name}: strikes")
+        problems, recovery = 0, None
+        try:
+            with ThreadPoolExecutor(len(step.faults)) as pool:
+                did = "; ".join(pool.map(lambda fault: fault.strike(scene), step.faults))
+            lasted = time.monotonic() - began
+            time.sleep(AFTER_SECONDS)
+            settle(scene, lambda left: self._status(f"{step.name}: {left or 'calm'}"))
+            recovery = time.monotonic() - began
+        except Unsettled as unsettled:
+            did, lasted = str(unsettled), time.monotonic() - began
+            tally = Tally("everything settles", 1, [f"{step.name}: {unsettled}"])
+            problems += report.add(tally)
+        else:
+            report.add(Tally("everything settles", 1))
+            problems += self._ask()
+        new = len(scene.traffic.accepted) - posts
+        report.rounds.append(Round(tuple(f.name for f in step.faults), did, recovery, lasted, new, problems))
+        took = "did not recover" if recovery is None else f"all settled after {recovery:.1f} s"
+        found = f"[red]{problems} promises broken[/]" if problems else "every promise holds"
+        self._tell(f"{step.name}: {did}; {new} posts meanwhile; {took}; {found}")
+        return recovery is not None
+
+    def _end(self) -> None:
+        """Prove the books by the command too, and count what was done."""
+        scene, report = self._scene, self._report
+        proof = scene.manage("prove_ledgers")
+        report.add(_one("the ledgers prove", proof.returncode == 0, proof.stdout + proof.stderr))
+        report.killed.update(scene.killed)
+        report.traffic.update(scene.traffic.did)
+        report.traffic["retries"] = scene.traffic.caller.retries
+        report.traffic["posts accepted"] = len(scene.traffic.accepted)
+        report.answers.update(scene.traffic.caller.answers)
+        report.hours_ahead = scene.clock.ahead.total_seconds() / 3600
+        for receiver in scene.receivers:
+            log = receiver.log()
+            report.deliveries["events"] += len(log.bodies)
+            report.deliveries["repeats"] += log.repeats.total()
+            for mood, count in log.moods.items():
+                report.deliveries[f"answered while {mood}"] += count
+        for tally in scene.tallies.values():
+            report.add(tally)
+
+    def _ask(self) -> int:
+        self._status("asking the oracle")
+        found = sum(self._report.add(tally) for tally in oracle.ask(self._evidence()))
+        self._report.times_asked += 1
+        return found
+
+    def _evidence(self) -> Evidence:
+        scene = self._scene
+        self._feed.read_on()
+        with scene.database() as connection:
+            rows = facts.read(connection)
+        traffic = scene.traffic
+        chosen = scene.random.sample(rows.posts, min(SAMPLE, len(rows.posts)))
+        answers = {post.id: scene.web.ask("GET", f"/api/v1/posts/{post.id}") for post in chosen}
+        proof = scene.staff.prove()
+        return Evidence(
+            facts=rows,
+            accepted=dict(traffic.accepted),
+            offered=frozenset(traffic.offered),
+            withdrawn=frozenset(traffic.withdrawn),
+            wrongs=[*traffic.wrongs],
+            logs={receiver.endpoint_id: receiver.log() for receiver in scene.receivers},
+            files=facts.stored_files(scene.disk.folder),
+            feed=self._feed.ids,
+            told={
+                post_id: str(answer.body["status"] if answer.status == HTTPStatus.OK else answer.status)
+                for post_id, answer in answers.items()
+            },
+            proof=str(proof.body),
+        )
+
+
+def _one(promise: str, holds: bool, otherwise: str) -> Tally:
+    tally = Tally(promise)
+    tally.expect(holds, otherwise)
+    return tally
+
+
+def _while(holds: Callable[[], bool], steps: Iterable[Step]) -> Iterator[Step]:
+    for step in steps:
+        if not holds():
+            return
+        yield step
