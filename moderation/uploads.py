@@ -1,6 +1,7 @@
 """What a stranger sends as a photo: inspected, made upright, freed of metadata, hashed. Nothing is written here."""
 
 import hashlib
+import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,9 @@ from PIL import Image
 
 from mask_social.errors import ApiError
 from moderation import inference
+from moderation.fingerprints import Fingerprint, fingerprint
+
+logger = logging.getLogger(__name__)
 
 _MIN_SIDE = 16
 # No camera makes a longer strip; shrunk to the detector's working size it would be a few pixels high.
@@ -111,6 +115,8 @@ class PreparedPhoto:
     height: int
     original_format: str
     source_url: str
+    # What near-duplicates share; None where none could be taken.
+    fingerprint: Fingerprint | None = None
 
 
 def check_count(files: int, urls: int, limits: Limits) -> None:
@@ -199,11 +205,22 @@ def _prepare(upload: Upload, header: inference.Header) -> PreparedPhoto:
             _refuse(upload.pointer, error.code, _sentence(error))
         stream = BytesIO()
         # A new image made of pixels alone: whatever the file said besides them stays behind.
-        Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling="4:4:4")
-        height, width = pixels.shape[:2]
-        del pixels
+        image = Image.fromarray(pixels)
+        image.save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling="4:4:4")
+        found = _fingerprint(upload.pointer, image)  # here, where the pixels are: nobody decodes the photo for it again
+        width, height = image.size
+        del pixels, image
     content = stream.getvalue()
-    return PreparedPhoto(content, hashlib.sha256(content).hexdigest(), width, height, header.format, upload.source_url)
+    digest = hashlib.sha256(content).hexdigest()
+    return PreparedPhoto(content, digest, width, height, header.format, upload.source_url, found)
+
+
+def _fingerprint(pointer: str, image: Image.Image) -> Fingerprint | None:
+    try:
+        return fingerprint(image)
+    except Exception:  # the verdict needs none; the photo is only not compared with others
+        logger.exception("No fingerprint of %s could be taken.", pointer)
+        return None
 
 
 def _refuse_foreign(upload: Upload) -> NoReturn:

@@ -8,14 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
 from moderation import analysis, inference, signals, tasks
-from moderation.fingerprints import Fingerprint, fingerprint
 from moderation.models import Analysis, Face, Photo, Post, Verdict
 from tests import cast
 
@@ -84,58 +82,6 @@ def test_a_photo_is_looked_at_and_its_post_gets_a_verdict() -> None:
     assert (seen.x1, seen.y2, seen.mask, seen.score) == (10.0, 44.0, 0.97, 1.0)
     post = Post.objects.get(photos=row.pk)
     assert (post.status, post.verdicts.get().outcome) == ("analyzed", "masked")
-
-
-@pytest.mark.django_db
-def test_the_fingerprint_is_there_when_the_verdict_is() -> None:
-    row = pending()
-    seen: list[tuple[bytes, int | None]] = []
-
-    def look(*, verdict_id: str, **_: object) -> None:
-        photo = Photo.objects.get(post__verdicts=verdict_id)
-        seen.append((bytes(photo.pdq or b""), photo.pdq_quality))
-
-    signals.verdict_reached.connect(look)
-    try:
-        analysis.run(row.pk, TERMS)
-    finally:
-        signals.verdict_reached.disconnect(look)
-
-    with row.photo.file.open("rb") as file:
-        expected = fingerprint(file.read())
-    assert seen == [(expected.bits, expected.quality)]
-
-
-@pytest.mark.django_db
-def test_a_photo_without_a_fingerprint_gets_its_verdict(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(content: bytes) -> Fingerprint:
-        raise OSError("cannot be read")
-
-    monkeypatch.setattr(analysis, "fingerprint", refuse)
-    row = pending()
-
-    analysis.run(row.pk, TERMS)
-
-    photo = Photo.objects.get(pk=row.pk)
-    assert (photo.pdq, photo.pdq_quality) == (None, None)
-    assert Post.objects.get(photos=row.pk).status == "analyzed"
-    assert "No fingerprint" in caplog.text
-
-
-@pytest.mark.django_db
-def test_a_fingerprint_that_takes_too_long_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dawdle(content: bytes) -> Fingerprint:
-        raise SoftTimeLimitExceeded
-
-    monkeypatch.setattr(analysis, "fingerprint", dawdle)
-    row = pending()
-
-    analysis.run(row.pk, TERMS)
-
-    row.refresh_from_db()
-    assert row.status == "pending"
 
 
 @pytest.mark.django_db

@@ -10,11 +10,17 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from mask_social.demo.pictures import PHOTOS
-from moderation.fingerprints import distance, fingerprint
+from moderation.fingerprints import Fingerprint, distance, fingerprint
 from moderation.similarity import MAX_DISTANCE, MIN_QUALITY
 from tests.moderation.drawings import DRAWINGS, encoded
 
 TOLERANCE = 2
+
+
+def told(content: bytes) -> Fingerprint:
+    with Image.open(BytesIO(content)) as image:
+        return fingerprint(image)
+
 
 REFERENCE_DRAWINGS = [
     ("waves", 512, 512, 100, "c80ac89e990b990abb01bb01b32167e327e14cde2efed90ef673b76140de00ff"),
@@ -41,7 +47,7 @@ def opened(name: str) -> Image.Image:
 
 @pytest.mark.parametrize(("name", "width", "height", "quality", "bits"), REFERENCE_DRAWINGS)
 def test_a_drawing_has_the_reference_hash(name: str, width: int, height: int, quality: int, bits: str) -> None:
-    found = fingerprint(encoded(DRAWINGS[name](width, height)))
+    found = told(encoded(DRAWINGS[name](width, height)))
 
     assert distance(found.bits, bytes.fromhex(bits)) <= TOLERANCE
     assert found.quality == quality
@@ -49,7 +55,7 @@ def test_a_drawing_has_the_reference_hash(name: str, width: int, height: int, qu
 
 @pytest.mark.parametrize(("name", "quality", "bits"), REFERENCE_PHOTOS)
 def test_a_photo_has_the_reference_hash(name: str, quality: int, bits: str) -> None:
-    found = fingerprint((PHOTOS / name).read_bytes())
+    found = told((PHOTOS / name).read_bytes())
 
     assert distance(found.bits, bytes.fromhex(bits)) <= TOLERANCE
     assert abs(found.quality - quality) <= 1
@@ -57,7 +63,7 @@ def test_a_photo_has_the_reference_hash(name: str, quality: int, bits: str) -> N
 
 @pytest.mark.parametrize(("name", "quality"), [("hills", 27), ("sky", 0), ("plain", 0)])
 def test_a_picture_with_little_in_it_is_told_by_its_quality(name: str, quality: int) -> None:
-    found = fingerprint(encoded(DRAWINGS[name](512, 512)))
+    found = told(encoded(DRAWINGS[name](512, 512)))
 
     assert abs(found.quality - quality) <= 1 < MIN_QUALITY - quality
 
@@ -68,9 +74,9 @@ def test_it_bears_another_size_and_worse_compression(name: str, share: float) ->
     original = opened(name)
     smaller = original.resize((round(original.width * share), round(original.height * share)))
 
-    again = fingerprint(encoded(smaller, "JPEG", quality=60))
+    again = told(encoded(smaller, "JPEG", quality=60))
 
-    assert distance(again.bits, fingerprint(encoded(original)).bits) <= 12
+    assert distance(again.bits, told(encoded(original)).bits) <= 12
 
 
 @pytest.mark.parametrize("name", ["crowd.jpg", "landscape.jpg", "portrait.jpg"])
@@ -78,20 +84,20 @@ def test_it_bears_other_light_and_colours(name: str) -> None:
     original = opened(name)
     filtered = ImageEnhance.Color(ImageEnhance.Contrast(original).enhance(1.2)).enhance(0.3)
 
-    assert distance(fingerprint(encoded(filtered)).bits, fingerprint(encoded(original)).bits) <= MAX_DISTANCE
+    assert distance(told(encoded(filtered)).bits, told(encoded(original)).bits) <= MAX_DISTANCE
 
 
 def test_other_pictures_are_far_away() -> None:
-    seen = [fingerprint((PHOTOS / name).read_bytes()).bits for name in ("crowd.jpg", "landscape.jpg", "portrait.jpg")]
+    seen = [told((PHOTOS / name).read_bytes()).bits for name in ("crowd.jpg", "landscape.jpg", "portrait.jpg")]
 
     assert min(distance(seen[one], seen[other]) for one, other in ((0, 1), (0, 2), (1, 2))) > 3 * MAX_DISTANCE
 
 
-def test_a_large_jpeg_is_decompressed_to_what_is_needed() -> None:
+def test_a_large_photo_has_the_hash_of_its_smaller_copy() -> None:
     drawing = DRAWINGS["waves"](2400, 1600)
-    whole = fingerprint(encoded(drawing))
+    whole = told(encoded(Image.fromarray(drawing).resize((512, 512), Image.Resampling.BICUBIC)))
 
-    reduced = fingerprint(encoded(drawing, "JPEG"))
+    reduced = told(encoded(drawing, "JPEG"))
 
     assert distance(reduced.bits, whole.bits) <= 6
     assert reduced.quality == whole.quality
@@ -103,16 +109,16 @@ def test_any_kind_of_pixels_will_do(mode: str) -> None:
     stream = BytesIO()
     picture.convert(mode).save(stream, "TIFF" if mode == "CMYK" else "PNG")
 
-    assert distance(fingerprint(stream.getvalue()).bits, fingerprint(encoded(picture)).bits) <= 6
+    assert distance(told(stream.getvalue()).bits, told(encoded(picture)).bits) <= 6
 
 
 def test_the_smallest_and_the_longest_photo_have_one() -> None:
-    assert len(fingerprint(encoded(DRAWINGS["waves"](16, 16), "JPEG")).bits) == 32
-    assert len(fingerprint(encoded(DRAWINGS["waves"](3000, 100), "JPEG")).bits) == 32
+    assert len(told(encoded(DRAWINGS["waves"](16, 16), "JPEG")).bits) == 32
+    assert len(told(encoded(DRAWINGS["waves"](3000, 100), "JPEG")).bits) == 32
 
 
 def test_half_of_the_bits_are_set() -> None:
-    bits = fingerprint(encoded(DRAWINGS["waves"](512, 512))).bits
+    bits = told(encoded(DRAWINGS["waves"](512, 512))).bits
 
     assert distance(bits, bytes(32)) == 128
 

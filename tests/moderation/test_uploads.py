@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from pytest_django.fixtures import Settings
 
 from moderation import inference, uploads
+from moderation.fingerprints import Fingerprint, distance, fingerprint
 from moderation.models import Photo
 from tests import cast
 from tests.moderation.calls import Caller, photo, problem
@@ -356,3 +357,28 @@ def test_a_failure_while_writing_the_rows_leaves_no_file(
 
     assert [path for path in media.rglob("*") if path.is_file()] == []
     assert not Photo.objects.exists()
+
+
+def test_a_photo_is_stored_with_its_fingerprint(caller: Caller) -> None:
+    caller.send(photo())
+
+    row = Photo.objects.get()
+    with row.file.open("rb") as file:
+        expected = fingerprint(Image.open(io.BytesIO(file.read())))
+    assert distance(bytes(row.pdq or b""), expected.bits) <= 2
+    assert row.pdq_quality is not None and abs(row.pdq_quality - expected.quality) <= 1
+
+
+def test_a_photo_without_a_fingerprint_is_taken(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(image: Image.Image) -> Fingerprint:
+        raise OSError("cannot be told")
+
+    monkeypatch.setattr(uploads, "fingerprint", refuse)
+
+    caller.send(photo())
+
+    row = Photo.objects.get()
+    assert (row.pdq, row.pdq_quality) == (None, None)
+    assert "No fingerprint" in caplog.text
