@@ -84,6 +84,7 @@ def _note_use(api_key: ApiKey) -> None:
     if api_key.last_used_at is None or now - api_key.last_used_at >= _LAST_USED_PRECISION:
         stale = Q(last_used_at=None) | Q(last_used_at__lte=now - _LAST_USED_PRECISION)
         ApiKey.objects.filter(stale, pk=api_key.pk).update(last_used_at=now)
+        api_key.last_used_at = now
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its metaclass hook has no types
