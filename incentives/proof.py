@@ -5,12 +5,16 @@ One statement does it, so that it looks at one moment while bookings go on, and 
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection
+from django.db import connection, transaction
 
 from incentives.models import Campaign, LedgerProof
+from moderation import audit as audit_log
+from moderation.audit import Deed
+from moderation.models import AuditEntry
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +125,19 @@ SELECT row_to_json(total), (SELECT coalesce(json_agg(text), '[]') FROM shown), (
 """
 
 
+# In parts, because no text may be longer than a gigabyte.
+_DIGEST = """
+SELECT coalesce(sum(entries), 0), encode(sha256(coalesce(string_agg(part, ''::bytea ORDER BY place), ''::bytea)), 'hex')
+FROM (
+    SELECT number / 10000 AS place, count(*) AS entries,
+        sha256(convert_to(string_agg(json_build_array(number, match_id, kind, amount_minor, day, region, cause,
+            cause_id, causation_id, reason)::text, chr(10) ORDER BY number), 'UTF8')) AS part
+    FROM incentives_ledgerentry WHERE campaign_id = %(campaign)s AND number <= %(last)s
+    GROUP BY place
+) AS parts
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """What the ledger says of a campaign, and where it and the other rows disagree.
@@ -162,8 +179,36 @@ def audit(campaign: Campaign) -> Audit:
 
 
 def prove(campaign: Campaign, now: datetime) -> LedgerProof:
-    """Audit a campaign and keep what was found."""
+    """Audit a campaign, keep what was found, and anchor its books in the audit log of the staff."""
     found = audit(campaign)
+    rewritten = _rewritten(campaign)
+    last = campaign.entries.order_by("-number").values_list("number", flat=True).first() or 0
+    entries, digest = _digest(campaign, last)
+    with transaction.atomic():
+        proof = _keep(campaign, now, found, [*found.problems, *rewritten])
+        if not rewritten:  # else the last good one stays to compare with
+            audit_log.record(Deed.to(campaign, "prove", {"last_entry": last, "entries": entries, "digest": digest}))
+    return proof
+
+
+def _digest(campaign: Campaign, last: int) -> tuple[int, str]:
+    """Return how many entries there are up to a number, and a digest of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DIGEST, {"campaign": campaign.pk, "last": last})
+        [(entries, digest)] = cursor.fetchall()
+    return int(entries), digest
+
+
+def _rewritten(campaign: Campaign) -> list[str]:
+    """Say whether the entries that were there at the last proof are still the same."""
+    proofs = AuditEntry.objects.filter(object_type=campaign._meta.label_lower, object_id=campaign.pk, action="prove")
+    anchor = proofs.order_by("-number").first()
+    if anchor is None or _digest(campaign, anchor.details["last_entry"])[1] == anchor.details["digest"]:
+        return []
+    return [f"its entries up to {anchor.details['last_entry']} are not those of entry {anchor.number} of the audit log"]
+
+
+def _keep(campaign: Campaign, now: datetime, found: Audit, problems: Sequence[str]) -> LedgerProof:
     return LedgerProof.objects.create(
         campaign=campaign,
         ran_at=now,
@@ -174,7 +219,7 @@ def prove(campaign: Campaign, now: datetime) -> LedgerProof:
         settled_minor=found.settled_minor,
         voided_minor=found.voided_minor,
         refunded_minor=found.refunded_minor,
-        problems=list(found.problems),
+        problems=list(problems),
     )
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 from incentives import donations, proof
 from incentives.models import Campaign, CampaignDay, LedgerEntry, LedgerProof, Match, Tier
 from incentives.tasks import prove_ledgers
+from moderation.models import AuditEntry
 from tests.cast import make_author
 from tests.incentives.builders import give, make_campaign, masked_posts, take
 
@@ -323,3 +324,20 @@ def test_a_tier_is_of_its_campaign_alone() -> None:
     assert [tier.campaign for tier in Tier.objects.all()] == [first]
     assert give(masked_posts(1)[0]).match == first.matches.get()
     assert second.matches.count() == 0
+
+
+def test_a_proof_anchors_the_books_in_the_audit_log_and_finds_them_written_anew() -> None:
+    campaign = make_campaign(budget_minor=5000)
+    assert not proof.prove(campaign, NOON).problems
+    entry = AuditEntry.objects.latest("number")
+    assert (entry.action, entry.object_id, entry.details["entries"]) == ("prove", campaign.pk, 1)
+    assert not proof.prove(campaign, NOON).problems
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("UPDATE incentives_ledgerentry SET reason = 'Another.' WHERE campaign_id = %s", [campaign.pk])
+        cursor.execute("SET LOCAL session_replication_role = origin")
+
+    for _ in range(2):
+        [problem] = proof.prove(campaign, NEXT_DAY).problems
+        assert "are not those of entry" in problem
