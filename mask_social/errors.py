@@ -1,19 +1,26 @@
 """The one error shape of the API: RFC 9457 problem details with a stable code and pointers to the fields."""
 
+import errno
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.http import Http404, HttpRequest, JsonResponse
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+_RETRY_SECONDS = 5
+# Of PostgreSQL: it stops, it crashed, it starts, its database is dropped, it has no place for another connection.
+_SERVER_GOES = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "53300"})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +150,29 @@ def _problem(exc: Exception) -> Problem | None:
             return Problem(HTTPStatus.NOT_FOUND, "not_found", str(exc) or "There is no such thing here.")
         case RequestDataTooBig():
             return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", "The request is far too large.")
+        case UnreadablePostError():
+            return Problem(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The body did not come, or came too slowly.")
         case PermissionDenied():
             return Problem(HTTPStatus.FORBIDDEN, "permission_denied", "This key may not do that.")
+        case OperationalError() | InterfaceError() if is_of_connection(exc):
+            logger.error("The database cannot be reached: %s", type(exc.__cause__ or exc).__name__)
+            detail = "The database cannot be reached at the moment; the same request can be sent again."
+            return _unavailable("database_unavailable", detail)
+        case OSError() if exc.errno in _NO_ROOM:
+            logger.error("There is no room to take the request in: %s", exc.strerror)
+            return _unavailable("storage_unavailable", "There is no room for the request at the moment.")
     return None
+
+
+def is_of_connection(error: Exception) -> bool:
+    """Say of a database error whether the server or the way to it is gone, rather than the statement wrong."""
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith("08") or state in _SERVER_GOES
+
+
+def _unavailable(code: str, detail: str) -> Problem:
+    headers = {"Retry-After": str(_RETRY_SECONDS)}
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers=headers)
 
 
 def _flatten(details: Any, pointer: str) -> Iterator[FieldProblem]:
@@ -174,8 +201,12 @@ def _escape(step: str) -> str:
 
 def problem_page(status: HTTPStatus, code: str, detail: str) -> JsonResponse:
     """Answer outside of any view of the API."""
-    problem = Problem(status, code, detail)
-    return JsonResponse(problem.body(), status=status.value, content_type=CONTENT_TYPE)
+    return _sent(Problem(status, code, detail))
+
+
+def _sent(problem: Problem) -> JsonResponse:
+    headers = dict(problem.headers)
+    return JsonResponse(problem.body(), status=problem.status.value, content_type=CONTENT_TYPE, headers=headers)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
@@ -189,5 +220,9 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    """Answer when we failed; the log knows why."""
+    """Answer when we failed; the log knows why. Django calls it while it handles the error."""
+    error = sys.exception()
+    problem = _problem(error) if isinstance(error, Exception) else None
+    if problem is not None and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _sent(problem)
     return problem_page(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "This is our fault; it has been logged.")

@@ -71,6 +71,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "mask_social.observability.middleware.FollowMiddleware",  # first: it tells of whatever the others answer
+    "mask_social.headers.protect",  # outside of all that answers
+    "mask_social.observability.exposition.metrics_first",  # Prometheus asks by address, not by one of our names
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -129,7 +131,7 @@ STORAGES = {
 
 if not LOCAL:
     SECURE_SSL_REDIRECT = env.bool("MASK_SOCIAL_SSL_REDIRECT", default=True)
-    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # probes come from inside, by plain HTTP
+    SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]  # probes come from inside, by plain HTTP
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = env.int("MASK_SOCIAL_HSTS_SECONDS", default=31_536_000)
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
@@ -307,6 +309,10 @@ CELERY_BEAT_SCHEDULE["forget the keys that no longer sign"] = {
     "task": "incentives.tasks.forget_expired_keys",
     "schedule": crontab(minute=17),
 }
+CELERY_BEAT_SCHEDULE["sweep files"] = {
+    "task": "moderation.tasks.sweep_files",
+    "schedule": crontab(hour=4, minute=0),
+}
 CELERY_BEAT_SCHEDULE["add up experiments"] = {
     "task": "incentives.tasks.add_up_experiments",
     "schedule": 300,
@@ -315,7 +321,7 @@ CELERY_BEAT_SCHEDULE["add up experiments"] = {
 
 # Seeing it run: mask_social.observability and docs/operations.md.
 LOGGING = logs.configuration(log_format(), log_level())
-METRICS_TOKEN = str(env.str("MASK_SOCIAL_METRICS_TOKEN", default=""))
+METRICS_TOKEN = str(env.str("MASK_SOCIAL_METRICS_TOKEN", default="")).strip()
 WORKER_METRICS_PORT: int = env.int("MASK_SOCIAL_WORKER_METRICS_PORT", default=0)  # 0: the web tells of the worker too
 OTLP_ENDPOINT = str(env.str("MASK_SOCIAL_OTLP_ENDPOINT", default="")).rstrip("/")
 

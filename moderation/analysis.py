@@ -13,7 +13,7 @@ from django.db.models import F
 
 from mask_social import clock, correlation
 from mask_social.observability import logs
-from moderation import inference, observed, signals
+from moderation import files, inference, observed, signals
 from moderation.models import Analysis, Face, Photo, Post, Verdict
 from moderation.verdicts import STATES, record_verdict
 
@@ -24,6 +24,7 @@ _UNFINISHED = (Status.PENDING, Status.RUNNING)
 _SWEEP_BATCH = 200
 # A second try right away would meet the same trouble; the sweep takes it up after this long, doubled with each try.
 _RETRY_DELAY = timedelta(seconds=2)
+_STORAGE_PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,15 @@ def run(photo_id: str, terms: Terms) -> None:
 
 def _look(photo: Photo, held: Claim, terms: Terms) -> None:
     try:
-        with photo.file.open("rb") as file:
-            content = file.read()
+        content = files.read(str(photo.file.name))
         reading = inference.get().analyze(content)
     except inference.ImageError as error:
         fail(held, Failure(error.code, str(error)))
-    except FileNotFoundError:
+    except files.MissingError:
         fail(held, Failure("photo_missing", "The stored photo is gone."))
+    except files.UnreadableError as error:
+        logger.error("The storage cannot be read: %s.", error)
+        postpone(held, terms)
     except SoftTimeLimitExceeded:
         release(held, Failure("analysis_too_slow", "The photo took too long."), terms)
     except Exception as error:  # the border to the models: whatever they raise, the photo is tried again and counted
@@ -154,6 +157,19 @@ def release(held: Claim, failure: Failure, terms: Terms) -> bool:
         )
         == 1
     )
+
+
+def postpone(held: Claim, terms: Terms) -> bool:
+    """Leave a photo that could not even be read until a lease has passed; it is no try of the photo's.
+
+    The storage may be away for hours. After a day it is one: a file that is damaged would come again for ever.
+    """
+    now = clock.now()
+    mine = Analysis.objects.filter(pk=held.photo_id, status=Status.RUNNING, token=held.token)
+    if mine.filter(queued_at__lt=now - _STORAGE_PATIENCE).exists():
+        return release(held, Failure("storage_unavailable", "The stored photo could not be read for a day."), terms)
+    freed: dict[str, object] = {"status": Status.PENDING, "token": None, "lease_expires_at": None}
+    return mine.update(attempts=F("attempts") - 1, requeue_at=now + terms.lease, **freed) == 1
 
 
 def sweep(terms: Terms) -> Sweep:

@@ -43,25 +43,24 @@ def create_post(new: NewPost, terms: analysis.Terms, *, then: Callable[[Post], N
             post = _insert(post_id, new, stored, terms)
             then(post)
             commits = True
-    except BaseException:
-        # A connection that is lost while it commits leaves open whether it did.
-        stands = _stands(post_id) if commits else False
-        if stands:
+    except BaseException as error:
+        if not commits:
+            files.discard(name for _, name in stored)
+        elif isinstance(error, Exception) and _stands(post_id):
             logger.warning("%s stands, though its commit seemed to fail; the sweep sends its photos.", post_id)
             return Post.objects.get(pk=post_id)
-        if stands is False:
-            files.discard(name for _, name in stored)
+        # Else it may still come to stand: a server that lost us can be committing. The sweep of files will know.
         raise
     return post
 
 
-def _stands(post_id: str) -> bool | None:
-    """Say whether a post was committed; None where nobody can tell now, and the sweep of files will."""
+def _stands(post_id: str) -> bool:
+    """Say whether a post is known to be committed."""
     try:
-        connection.close()  # what is left of it may still be in the transaction
+        connection.close()  # what is left of it may be in the transaction yet
         return Post.objects.filter(pk=post_id).exists()
     except DatabaseError:
-        return None
+        return False
 
 
 def withdraw(post: Post) -> bool:

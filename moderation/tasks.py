@@ -6,9 +6,12 @@ import math
 from celery import shared_task
 from django.conf import settings
 
-from moderation import analysis, audit, idempotency, reevaluation
+from moderation import analysis, audit, files, idempotency, reevaluation
 
 logger = logging.getLogger(__name__)
+
+# A night's share; what is left has its turn in another.
+_FILE_SWEEP_SECONDS = 600
 
 
 @shared_task(
@@ -49,6 +52,12 @@ def verify_audit() -> None:
         logger.error("The audit log is not whole: %s.", problem)
     if not found.problems:
         logger.info("The audit log is whole. Head: %s", found.head)
+
+
+@shared_task(name="moderation.tasks.sweep_files")
+def sweep_files() -> None:
+    """Delete stored photos that no row names."""
+    files.sweep(seconds=_FILE_SWEEP_SECONDS)
 
 
 def analysis_terms() -> analysis.Terms:

@@ -117,7 +117,7 @@ class PostListView(APIView):
                 HTTPStatus.CONFLICT: ("idempotency_in_flight",),
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("file_too_large", "request_too_large"),
                 HTTPStatus.UNPROCESSABLE_ENTITY: ("idempotency_mismatch",),
-                HTTPStatus.SERVICE_UNAVAILABLE: ("overloaded",),
+                HTTPStatus.SERVICE_UNAVAILABLE: ("overloaded", "storage_unavailable", "database_unavailable"),
             }
         ),
     )
