@@ -265,7 +265,6 @@ SILENCE_SECONDS = positive("MASK_SOCIAL_SILENCE_SECONDS", ANALYSIS_LEASE.total_s
 # Above these a process is changed for a fresh one once its task is done.
 ANALYSIS_WORKER_MIB = positive("MASK_SOCIAL_ANALYSIS_WORKER_MIB", 1000)
 WORKER_MIB = positive("MASK_SOCIAL_WORKER_MIB", 400)
-WEB_MIB = positive("MASK_SOCIAL_WEB_MIB", 1000)
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = round(ANALYSIS_WORKER_MIB * 1024)  # KiB, and of the most it ever held
 
 CELERY_TIMEZONE = TIME_ZONE

@@ -5,7 +5,7 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.utils.functional import lazy
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from mask_social import health
 from mask_social.observability import exposition
@@ -19,7 +19,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", exposition.metrics_page, name="metrics"),
     path("api/schema", SpectacularAPIView.as_view(throttle_classes=[StrangerThrottle]), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("photos/<str:token>", photo_views.photo, name="photo"),
     path("api/v1/", include("moderation.urls")),
     path("api/v1/", include("incentives.urls")),
