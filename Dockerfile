@@ -29,4 +29,4 @@ COPY --from=build /srv/mask_social /srv/mask_social
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "mask_social.probe", "web"]
-CMD ["gunicorn", "mask_social.wsgi:application", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=16", "--worker-tmp-dir=/dev/shm", "--no-control-socket", "--config=python:mask_social.observability.gunicorn"]
+CMD ["gunicorn", "mask_social.wsgi:application", "--bind=0.0.0.0:8000", "--worker-class=mask_social.web_worker.PatientWorker", "--workers=2", "--threads=16", "--worker-tmp-dir=/dev/shm", "--no-control-socket", "--config=python:mask_social.observability.gunicorn"]

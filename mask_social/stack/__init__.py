@@ -208,7 +208,7 @@ class Stack:
                 [
                     *(sys.executable, "-m", "gunicorn", "mask_social.wsgi:application"),
                     *("--bind", f"fd://{self._listener.fileno()}"),
-                    *("--worker-class", "gthread", "--workers", "1", "--threads", "16"),
+                    *("--worker-class", "mask_social.web_worker.PatientWorker", "--workers", "1", "--threads", "16"),
                     *("--graceful-timeout", "5", "--no-control-socket"),
                     *("--config", "python:mask_social.observability.gunicorn"),
                 ]
