@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mask_social.chaos import plan
-from mask_social.chaos.faults import FAULTS
+from mask_social.chaos.faults import FAULTS, Fault
 from mask_social.chaos.report import Report
 from mask_social.chaos.scene import Scene
 from mask_social.chaos.trial import Trial
@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mask_social.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"for so long (default: {MINUTES:g})")
     parser.add_argument("--seed", type=int, help="repeat the plan of another trial")
-    parser.add_argument("--only", action="append", default=[], choices=FAULTS, metavar="FAULT", help="again for more")
+    parser.add_argument(
+        "--only", action="append", default=[], type=_faults, metavar="FAULT", help="again for more; A+B: together"
+    )
     parser.add_argument("--rounds", type=int, help="stop after so many faults, should the time not be over before")
     parser.add_argument("--per-second", type=float, default=PER_SECOND, help=f"requests (default: {PER_SECOND:g})")
     parser.add_argument("--list", action="store_true", help="name the faults and end")
@@ -71,13 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.problems else 0
 
 
+def _faults(text: str) -> tuple[Fault, ...]:
+    try:
+        return plan.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _tell(console: Console, began: float, text: str) -> None:
     passed = int(time.monotonic() - began)
     console.print(f"{passed // 60}:{passed % 60:02} {text}", soft_wrap=True)
 
 
 def _options(seed: int, options: argparse.Namespace) -> list[str]:
-    words = [f"--seed {seed}", *(f"--only {name}" for name in options.only)]
+    words = [f"--seed {seed}", *(f"--only {'+'.join(fault.name for fault in faults)}" for faults in options.only)]
     words += [f"--minutes {options.minutes:g}"] * (options.minutes != MINUTES)
     words += [f"--rounds {options.rounds}"] * (options.rounds is not None)
     words += [f"--per-second {options.per_second:g}"] * (options.per_second != PER_SECOND)

@@ -111,7 +111,8 @@ def numbers_have_no_gap(evidence: Evidence, tally: Tally) -> None:
         tally.problems.append(f"{subject} has events and does not exist")
 
 
-def _wants(endpoint: EndpointRow, event: EventRow) -> bool:
+def wants(endpoint: EndpointRow, event: EventRow) -> bool:
+    """Say whether an endpoint asked for events of this type, or this one is its own."""
     if event.subject_type == "endpoint":
         return event.subject == endpoint.id
     return not endpoint.event_types or event.type in endpoint.event_types
@@ -124,7 +125,7 @@ def each_event_is_delivered(evidence: Evidence, tally: Tally) -> None:
     for endpoint in facts.endpoints:
         log = evidence.logs[endpoint.id]
         for event in facts.events:
-            if _wants(endpoint, event):
+            if wants(endpoint, event):
                 status = rows.get((event.id, endpoint.id))
                 came = event.id in log.bodies
                 tally.expect(came, f"{event.type} {event.id} never came to {endpoint.id}; its delivery is {status}")
@@ -145,7 +146,7 @@ def nothing_is_delivered_that_did_not_happen(evidence: Evidence, tally: Tally) -
             subject = {"type": event.subject_type, "id": event.subject}
             wrote = (event.type, subject, event.sequence, event.causation_id, event.data)
             tally.expect(told == wrote, f"{event_id} came as {told} and is {wrote}")
-            tally.expect(_wants(endpoint, event), f"{event_id} came to {endpoint.id}, which did not want it")
+            tally.expect(wants(endpoint, event), f"{event_id} came to {endpoint.id}, which did not want it")
 
 
 def each_message_is_signed(evidence: Evidence, tally: Tally) -> None:

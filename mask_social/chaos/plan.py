@@ -26,22 +26,32 @@ class Step:
         return " + ".join(fault.name for fault in self.faults)
 
 
-def steps(seed: int, only: Sequence[str] = ()) -> Iterator[Step]:
+def read(text: str) -> tuple[Fault, ...]:
+    """Read the names of faults that strike together: ``web`` or ``web+redis``. Raises ValueError where one is none."""
+    try:
+        return tuple(FAULTS[name] for name in text.split("+"))
+    except KeyError as error:
+        raise ValueError(f"no fault is named {error}; --list names them") from error
+
+
+def steps(seed: int, only: Sequence[tuple[Fault, ...]] = ()) -> Iterator[Step]:
     """Yield steps without end: every fault once in random order, then again, some of them in pairs.
 
     Where some are chosen they come in the order given, and then again in that order.
     """
     random = Random(f"plan {seed}")  # noqa: S311 - it is to be repeatable
-    chosen = [FAULTS[name] for name in only or FAULTS]
-    first = True
+    while only:
+        for faults in only:
+            yield Step(faults, random.uniform(1, 4))
+    chosen = [*FAULTS.values()]
+    share = 0.0
     while True:
-        if not only:
-            random.shuffle(chosen)
+        random.shuffle(chosen)
         for fault in chosen:
             second = random.choice(chosen)
-            pair = not only and not first and random.random() < TWO_AT_ONCE and _together(fault, second)
+            pair = random.random() < share and _together(fault, second)
             yield Step((fault, second) if pair else (fault,), random.uniform(1, 4))
-        first = False
+        share = TWO_AT_ONCE
 
 
 def _together(one: Fault, other: Fault) -> bool:
