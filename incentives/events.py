@@ -1,6 +1,9 @@
 """The outbox: what happened is written with the change itself, numbered per subject, and sent from there."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -19,6 +22,18 @@ from moderation.models import Author, Platform, Post
 Subject = Post | Author | WebhookEndpoint
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An event, and whose story it belongs to."""
+
+    event: Event
+    subject: Subject
+
+
+# What is told inside `together`, to be written at its end.
+_batch: ContextVar[list[_Told] | None] = ContextVar("batch", default=None)
+
+
 def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any], *, causation_id: str = "") -> Event:
     """Write an event and its deliveries in the caller's transaction; they are sent once it commits.
 
@@ -28,24 +43,50 @@ def record(type_: Event.Type, subject: Subject, data: Mapping[str, Any], *, caus
         raise RuntimeError("An event is written in the transaction of the change it tells of.")
     subject_type, subject_id = name_of(subject)
     event_id = new_event_id()
-    event = Event.objects.create(
+    event = Event(
         id=event_id,
         causation_id=causation_id or event_id,
         platform_id=subject.platform_id,
         type=type_,
         subject_type=subject_type,
         subject_id=subject_id,
-        sequence=_next_number(subject),
         request_id=correlation.current(),
         data=dict(data),
     )
+    batch = _batch.get()
+    if batch is None:
+        _write([_Told(event, subject)])
+    else:
+        batch.append(_Told(event, subject))
+    return event
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Write what is recorded in the block at its end, in a few statements however much it is.
+
+    Until then the events have no number. Whoever rolls back to a savepoint inside has recorded nothing since.
+    """
+    told: list[_Told] = []
+    token = _batch.set(told)
+    try:
+        yield
+    finally:
+        _batch.reset(token)
+    _write(told)
+
+
+def _write(told: Sequence[_Told]) -> None:
+    if not told:
+        return
+    _number(told)
+    Event.objects.bulk_create([one.event for one in told])
     deliveries = []
-    for listener in _listeners(subject, type_):
+    for event, listener in _listeners(told):
         deliveries.append(Delivery(event=event, endpoint_id=listener.id, status=listener.status_of_delivery))
-        if listener.is_well(event.created_at) or type_ == Event.Type.ENDPOINT_TEST:
+        if listener.is_well(event.created_at) or event.type == Event.Type.ENDPOINT_TEST:
             wake_on_commit(listener.id)
     Delivery.objects.bulk_create(deliveries)
-    return event
 
 
 class _Wake:
@@ -162,16 +203,21 @@ def hold(rows: QuerySet[Any]) -> list[Any]:
     return [pk for (pk,) in _held(rows.values_list("pk"))]
 
 
-def _next_number(subject: Subject) -> int:
-    """Return the number of the subject's next event, whose row is held until the transaction ends."""
-    table = connection.ops.quote_name(type(subject)._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET event_sequence = event_sequence + 1 WHERE id = %s RETURNING event_sequence",  # noqa: S608 - a name of our own
-            [subject.pk],
-        )
-        (number,) = cursor.fetchone()
-    return int(number)
+def _number(told: Sequence[_Told]) -> None:
+    """Give the events of each subject its next numbers; the subject's row is held until the transaction ends."""
+    stories: defaultdict[tuple[type[Subject], Any], list[Event]] = defaultdict(list)
+    for one in told:
+        stories[type(one.subject), one.subject.pk].append(one.event)
+    for (model, pk), story in stories.items():
+        table = connection.ops.quote_name(model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {table} SET event_sequence = event_sequence + %s WHERE id = %s RETURNING event_sequence",  # noqa: S608 - a name of our own
+                [len(story), pk],
+            )
+            (last,) = cursor.fetchone()
+        for number, event in enumerate(story, last - len(story) + 1):
+            event.sequence = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +228,14 @@ class _Listener:
     status: str
     failing_since: datetime | None
     paused_until: datetime | None
+    platform_id: str
+    types: Sequence[str]
+
+    def hears(self, told: _Told) -> bool:
+        """Whether it asked for the event."""
+        if isinstance(told.subject, WebhookEndpoint):  # a test concerns it alone, whatever types it asked for
+            return told.subject.pk == self.id
+        return told.event.platform_id == self.platform_id and (not self.types or told.event.type in self.types)
 
     @property
     def status_of_delivery(self) -> Delivery.Status:
@@ -194,14 +248,15 @@ class _Listener:
         return is_active and self.failing_since is None and (self.paused_until is None or self.paused_until <= now)
 
 
-def _listeners(subject: Subject, type_: Event.Type) -> list[_Listener]:
-    """Return whom to tell, whom none can delete until the transaction ends."""
-    endpoints = WebhookEndpoint.objects.filter(platform_id=subject.platform_id)
-    if isinstance(subject, WebhookEndpoint):
-        endpoints = endpoints.filter(pk=subject.pk)  # a test concerns it alone, whatever types it asked for
-    else:
-        endpoints = endpoints.filter(Q(event_types=[]) | Q(event_types__contains=[type_]))
-    return [_Listener(*row) for row in _held(endpoints.values_list("pk", "status", "failing_since", "paused_until"))]
+def _listeners(told: Sequence[_Told]) -> Iterator[tuple[Event, _Listener]]:
+    """Yield whom to tell of which event; none of them can be deleted until the transaction ends."""
+    endpoints = WebhookEndpoint.objects.filter(platform__in={one.event.platform_id for one in told})
+    columns = ("pk", "status", "failing_since", "paused_until", "platform_id", "event_types")
+    listeners = [_Listener(*row) for row in _held(endpoints.values_list(*columns))]
+    for one in told:
+        for listener in listeners:
+            if listener.hears(one):
+                yield one.event, listener
 
 
 def _held(rows: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:

@@ -72,15 +72,16 @@ def count(author: Author, post: Post, verdict: Verdict | None) -> None:
     if verdict is None:
         CountedPost.objects.filter(post=post).delete()
         return
-    values = {
-        "verdict": verdict,
-        "author": author,
-        "day": day_in(post.created_at, author.time_zone),
-        "region": post.region,
-        "created_at": post.created_at,
-    }
+    counted = CountedPost(
+        post=post,
+        verdict=verdict,
+        author=author,
+        day=day_in(post.created_at, author.time_zone),
+        region=post.region,
+        created_at=post.created_at,
+    )
     # The day stays the one it was counted on, should the author move to another time zone.
-    CountedPost.objects.update_or_create(post=post, defaults={"verdict": verdict}, create_defaults=values)
+    CountedPost.objects.bulk_create([counted], update_conflicts=True, unique_fields=["post"], update_fields=["verdict"])
 
 
 def release(post: Post) -> None:

@@ -14,7 +14,7 @@ from incentives.models import Event
 from incentives.tasks import apply_verdict, take_back
 from mask_social import clock
 from moderation import signals
-from moderation.models import Appeal, Post, Verdict
+from moderation.models import Appeal, Post
 
 
 def connect() -> None:
@@ -26,9 +26,9 @@ def connect() -> None:
     signals.appeal_decided.connect(on_decision, dispatch_uid="incentives")
 
 
-def on_verdict(*, verdict_id: str, **_: Any) -> None:
+def on_verdict(*, verdict_id: str, post_id: str, **_: Any) -> None:
     """Apply the verdict once it is committed."""
-    rewards.expect_verdict(Verdict.objects.get(pk=verdict_id))
+    rewards.expect_verdict(post_id, verdict_id)
     # robust, here and below: without a broker the commit still stands, and the sweep finds what was missed.
     transaction.on_commit(lambda: _enqueue(apply_verdict, verdict_id), robust=True)
 

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from incentives import badges, boosts, causes, donations, events, farming, observed
 from incentives.causes import Cause
 from incentives.experiments import exposures
 from incentives.models import Claim, Event, LedgerEntry, Match, Outcome, PendingChange, RewardApplication
 from mask_social import clock, correlation
-from moderation.models import Author, Post, Verdict
+from moderation.models import Post, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,9 @@ _REFUSED = {
 }
 
 
-def expect_verdict(verdict: Verdict) -> None:
+def expect_verdict(post_id: str, verdict_id: str) -> None:
     """Write down that a verdict is to be applied; in the transaction that reaches it."""
-    PendingChange.objects.create(post_id=verdict.post_id, verdict=verdict, causation_id=verdict.pk)
+    PendingChange.objects.create(post_id=post_id, verdict_id=verdict_id, causation_id=verdict_id)
 
 
 def expect_withdrawal(post: Post, event: Event) -> None:
@@ -51,24 +51,27 @@ def expect_withdrawal(post: Post, event: Event) -> None:
 
 def apply_verdict(verdict_id: str) -> bool:
     """Apply a verdict and those before it that were missed; False when that was done, or all of it is erased."""
-    row = Verdict.objects.filter(pk=verdict_id).values_list("post_id", "sequence").first()
-    if row is None:
+    verdict = Verdict.objects.select_related("post").filter(pk=verdict_id).order_by().first()
+    if verdict is None:
         return False
     now = clock.now()
-    _claim(row[0], now)
+    # A later verdict that is masked sees to its claim itself.
+    if _is_masked(verdict.post):
+        _claim(verdict.post_id, now)
     with transaction.atomic():
-        post = _lock(row[0])
+        post = _lock(verdict.post_id)
         if post is None:
             return False
         # In the order they were reached, so that the platform never hears of an older one last.
-        missed = list(post.verdicts.filter(sequence__lte=row[1], reward_application__isnull=True).order_by("sequence"))
+        reached = list(post.verdicts.annotate(applied_at=F("reward_application__applied_at")).order_by("sequence"))
+        missed = [one for one in reached if one.sequence <= verdict.sequence and one.applied_at is None]
         if not missed:
             return False
-        is_last = not post.verdicts.filter(sequence__gt=row[1]).exists()
         arm = _expose(post, missed, now)
-        applications = [_tell(post, verdict, now) for verdict in missed]
-        if is_last:
-            applications[-1].donation_reason = _settle_up(post, missed[-1], arm, now)
+        with events.together():
+            applications = [_tell(post, one, now) for one in missed]
+            if missed[-1] == reached[-1]:
+                applications[-1].donation_reason = _settle_up(post, missed[-1], arm, now)
         RewardApplication.objects.bulk_create(applications)
         PendingChange.objects.filter(verdict__in=missed).delete()
     observed.rewards_applied(missed, applications[-1].donation_reason)
@@ -85,7 +88,8 @@ def take_back(post_id: str) -> bool:
         verdict = post.verdicts.order_by("-sequence").first()
         if verdict is not None:
             cause = causes.by_withdrawal(pending.causation_id if pending else post.pk)
-            _reconcile(post, verdict, cause, None, clock.now())
+            with events.together():
+                _reconcile(post, verdict, cause, None, clock.now())
             _forget(post)
         if pending is not None:
             pending.delete()
@@ -125,25 +129,20 @@ def _claim(post_id: str, now: datetime) -> None:
     """Have a masked post judged, in a transaction of its own: see farming."""
     with transaction.atomic():
         post = _lock(post_id)
-        if post is not None and _is_masked(post, post.verdicts.order_by("-sequence").first()):
+        if post is not None and _is_masked(post):
             farming.judge(post.author, post, now)
 
 
 def _lock(post_id: str) -> Post | None:
     """Hold the post's author, then the post; None when they are erased."""
-    author = Author.objects.select_for_update(no_key=True, of=("self",)).filter(posts=post_id).first()
-    if author is None:
-        return None
-    post = (
-        Post.objects.select_for_update(no_key=True, of=("self",)).select_related("platform").filter(pk=post_id).first()
-    )
-    if post is not None:
-        post.author = author
-    return post
+    # PostgreSQL locks the rows of a join in the order in which they are named.
+    rows = Post.objects.select_for_update(no_key=True, of=("author", "self")).select_related("author", "platform")
+    return rows.filter(pk=post_id).order_by().first()
 
 
-def _is_masked(post: Post, verdict: Verdict | None) -> bool:
-    return verdict is not None and verdict.outcome == Verdict.Outcome.MASKED and post.status != Post.Status.WITHDRAWN
+def _is_masked(post: Post) -> bool:
+    """Say whether the latest verdict is masked and the post stands."""
+    return post.outcome == Verdict.Outcome.MASKED and post.status != Post.Status.WITHDRAWN
 
 
 def _expose(post: Post, missed: Sequence[Verdict], now: datetime) -> exposures.Arm | None:
@@ -193,7 +192,7 @@ def _reconcile(
 ) -> RewardApplication.Reason:
     """Give and take what the post's latest verdict is worth; return what became of the money, and why."""
     author = post.author
-    claim = Claim.objects.filter(post=post).first() if _is_masked(post, latest) else None
+    claim = Claim.objects.filter(post=post).first() if _is_masked(post) else None
     counts = claim is not None and claim.ruling == Claim.Ruling.COUNTS
     earned_by = latest if counts else None
     # A withdrawal gives nothing: least of all a badge to an author who is held out, whose arm is not asked for then.

@@ -122,7 +122,7 @@ def finish(held: Claim, reading: inference.PhotoReading) -> bool:
     analyzer = inference.get()
     digests = (analyzer.detector_digest, analyzer.classifier_digest)
     with transaction.atomic():
-        post_id = _lock_post(held.photo_id)
+        post = _lock_post(held.photo_id)
         done = _settle(
             held,
             status=Status.DONE,
@@ -135,7 +135,7 @@ def finish(held: Claim, reading: inference.PhotoReading) -> bool:
         if not done:
             return False
         Face.objects.bulk_create(_faces(held.photo_id, reading))
-        record_verdict(post_id, source=Verdict.Source.MODEL)
+        record_verdict(post.pk, source=Verdict.Source.MODEL, held=post)
     observed.photo_seen(reading)
     return True
 
@@ -215,9 +215,9 @@ def _enqueue(photo_id: str) -> None:
     transaction.on_commit(send, robust=True)
 
 
-def _lock_post(photo_id: str) -> str:
+def _lock_post(photo_id: str) -> Post:
     # Photos of one post finish at the same time; whoever comes last must see what the others wrote.
-    return Post.objects.select_for_update().values_list("pk", flat=True).get(photos=photo_id)
+    return Post.objects.select_for_update(of=("self",)).select_related("platform").get(photos=photo_id)
 
 
 def _settle(held: Claim, **changes: object) -> bool:
@@ -236,13 +236,13 @@ def _failed(failure: Failure) -> dict[str, str]:
 
 def _give_up(photo_id: str, failure: Failure, settle: Callable[[], bool]) -> bool:
     with transaction.atomic():
-        post_id = _lock_post(photo_id)
+        post = _lock_post(photo_id)
         if not settle():
             return False
         observed.photo_failed(photo_id, failure.code, last=True)
-        pending = Post.objects.filter(pk=post_id, status=Post.Status.PENDING)
+        pending = Post.objects.filter(pk=post.pk, status=Post.Status.PENDING)
         if pending.update(status=Post.Status.FAILED, completed_at=clock.now()) == 1:
-            signals.post_failed.send(Post, post_id=post_id)
+            signals.post_failed.send(Post, post_id=post.pk)
     return True
 
 

@@ -2,7 +2,7 @@
 
 from django.dispatch import Signal
 
-# Sent inside the transaction that records a verdict; arguments: verdict_id. Receivers only enqueue.
+# Sent inside the transaction that records a verdict; arguments: verdict_id, post_id. Receivers only enqueue.
 verdict_reached = Signal()
 # Sent inside the transaction that gives up on a post; arguments: post_id.
 post_failed = Signal()

@@ -107,15 +107,22 @@ def _outcome(states: Sequence[str], rule: str) -> Verdict.Outcome:
 
 
 def record_verdict(
-    post_id: str, source: str, *, outcome: str | None = None, decided_by: User | None = None, reason: str = ""
+    post_id: str,
+    source: str,
+    *,
+    outcome: str | None = None,
+    decided_by: User | None = None,
+    reason: str = "",
+    held: Post | None = None,
 ) -> Verdict | None:
     """Append a verdict: people give the outcome, else the policy of today does. None when it is not the time for one.
 
     The model speaks once, when the last photo is done; anyone else only about a post that was analyzed. A policy that
-    comes to what holds already says nothing, and it never overrules people.
+    comes to what holds already says nothing, and it never overrules people. `held` is the post with its platform, for a
+    caller that has locked and read it already.
     """
-    with transaction.atomic():
-        post = Post.objects.select_for_update(of=("self",)).select_related("platform").get(pk=post_id)
+    with transaction.atomic(savepoint=False):
+        post = held or Post.objects.select_for_update(of=("self",)).select_related("platform").get(pk=post_id)
         awaited = Post.Status.PENDING if source == Verdict.Source.MODEL else Post.Status.ANALYZED
         analyses = list(
             Analysis.objects.filter(photo__post=post)
@@ -127,7 +134,7 @@ def record_verdict(
         if post.status != awaited or unseen:
             return None
         policy = current_policy(post.platform)
-        last = post.verdicts.order_by("-sequence").first()
+        last = None if source == Verdict.Source.MODEL else post.verdicts.order_by("-sequence").first()
         reached = outcome or decide(evidence(analyses), PolicyRules.of(policy))
         if source == Verdict.Source.REEVALUATION and last and (last.source in OF_PEOPLE or last.outcome == reached):
             return None
@@ -147,7 +154,7 @@ def record_verdict(
         if post.status == Post.Status.PENDING:
             post.status, post.completed_at = Post.Status.ANALYZED, clock.now()
         post.save(update_fields=["outcome", "status", "completed_at"])
-        signals.verdict_reached.send(Verdict, verdict_id=verdict.pk)
+        signals.verdict_reached.send(Verdict, verdict_id=verdict.pk, post_id=post.pk)
         observed.verdict_reached(verdict)
         return verdict
 

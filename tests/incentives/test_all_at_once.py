@@ -42,7 +42,7 @@ def acts() -> list[Act]:
     authors = [make_author(platform) for platform in platforms for _ in range(3)]
     made = [make_post(random.choice(authors), outcome="masked") for _ in range(30)]
     for post in made:
-        rewards.expect_verdict(post.verdicts.get())
+        rewards.expect_verdict(post.pk, post.verdicts.get().pk)
 
     def apply() -> None:
         waiting = Verdict.objects.filter(reward_application=None).order_by("?").values_list("pk", flat=True).first()

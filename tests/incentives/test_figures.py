@@ -24,7 +24,7 @@ def new_post(author: Author, outcome: str | None, *, days_ago: int = 0, region: 
     Post.objects.filter(pk=post.pk).update(region=region)
     if outcome:
         with transaction.atomic():
-            rewards.expect_verdict(post.verdicts.get())
+            rewards.expect_verdict(post.pk, post.verdicts.get().pk)
     return Post.objects.get(pk=post.pk)
 
 

@@ -277,7 +277,7 @@ def reach(post: Post) -> Verdict:
     """Send the signal that a post's verdict was reached, as recording one does."""
     verdict = post.verdicts.get()
     with transaction.atomic():
-        signals.verdict_reached.send(sender=Verdict, verdict_id=verdict.pk)
+        signals.verdict_reached.send(sender=Verdict, verdict_id=verdict.pk, post_id=verdict.post_id)
     return verdict
 
 
@@ -354,7 +354,7 @@ def test_the_signal_only_enqueues(sent: Sent) -> None:
     post = make_post(outcome="masked")
     verdict = post.verdicts.get()
 
-    signals.verdict_reached.send(sender=Verdict, verdict_id=verdict.pk)
+    signals.verdict_reached.send(sender=Verdict, verdict_id=verdict.pk, post_id=verdict.post_id)
 
     assert sent.of("apply_verdict") == [verdict.pk]
     assert PendingChange.objects.get().verdict == verdict

@@ -125,7 +125,7 @@ def world(outcomes: Sequence[str], began: datetime) -> list[Post]:
 
 
 def reach(verdict: Verdict, *, is_heard: bool) -> None:
-    rewards.expect_verdict(verdict)
+    rewards.expect_verdict(verdict.post_id, verdict.pk)
     if is_heard:
         rewards.apply_verdict(verdict.pk)
 
