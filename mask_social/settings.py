@@ -106,6 +106,12 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = reverse_lazy("admin:login")
 
+# The staff's door: moderation.sign_in.
+REQUIRE_TOTP = env.bool("MASK_SOCIAL_REQUIRE_TOTP", default=False)
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -333,5 +339,11 @@ UNFOLD: dict[str, Any] = {
     ],
     "SHOW_HISTORY": True,
     "DASHBOARD_CALLBACK": "incentives.admin.dashboard.add_to",
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+            {"title": "Second factor", "link": reverse_lazy("admin:second_factor")},
+        ]
+    },
     "SIDEBAR": {"show_search": True, "navigation": "incentives.admin.navigation.sections"},
 }

@@ -1,5 +1,6 @@
 """Analyzers whose answers a test can foresee; the real one has tests of its own."""
 
+import os
 from pathlib import Path
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -35,3 +36,15 @@ class Choosy(Foreseen):
 class Slow(Foreseen):
     def analyze(self, source: bytes | Path) -> PhotoReading:
         raise SoftTimeLimitExceeded
+
+
+class Leaking(Foreseen):
+    """Keep a hundred megabytes of every photo, and leave word of the process it was seen in."""
+
+    _kept: list[bytes] = []
+
+    def analyze(self, source: bytes | Path) -> PhotoReading:
+        self._kept.append(b"x" * (100 * 1024**2))
+        with Path(os.environ["TEST_SEEN_BY"]).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return super().analyze(source)

@@ -20,6 +20,7 @@ from celery.bin.celery import celery as celery_command
 from django.conf import settings
 from gunicorn.config import Config
 
+from mask_social import web_memory
 from mask_social.embedded.redis import find_binary
 from tests.platform.waiting import eventually
 
@@ -133,6 +134,18 @@ def test_each_probe_is_one_that_there_is() -> None:
     assert all("MASK_SOCIAL_WORKER_FILE" in service["environment"] for service in WORKERS.values())
     beat = OURS["beat"]
     assert f"--schedule={beat['environment']['MASK_SOCIAL_BEAT_FILE']}" in beat["command"]
+
+
+def test_processes_make_room_before_their_container_is_killed() -> None:
+    limit = {
+        name: int(service["deploy"]["resources"]["limits"]["memory"].replace("2g", "2048m").rstrip("m"))
+        for name, service in OURS.items()
+    }
+    main_process = 150
+    assert settings.ANALYSIS_WORKER_MIB + main_process < limit["worker-analysis"]
+    assert limit["worker-default"] > settings.WORKER_MIB < limit["worker-webhooks"]
+    processes = int(re.findall(r"--workers=(\d+)", DOCKERFILE)[0])
+    assert processes * web_memory.MOST_MIB + main_process < limit["web"]
 
 
 def test_the_image_is_slim_pinned_and_ordinary() -> None:
