@@ -119,3 +119,9 @@ ROTATED: dict[str, Any] = {
 }
 REPLAY_EVENT: dict[str, Any] = {"event_id": EVENT["id"]}
 REPLAY_FAILED: dict[str, Any] = {"since": "2026-11-20T00:00:00Z", "only": "failed"}
+DIGEST: dict[str, Any] = {
+    "as_of": "2026-11-21T10:00:00.000000Z",
+    "cursor": "WzgxMiwgMTdd",
+    "count": 0,
+    "buckets": [{"name": "", "count": 0, "digest": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}],
+}

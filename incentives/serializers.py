@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from incentives import endpoints, events, replay, signing
+from incentives import digest, endpoints, events, replay, signing
 from incentives.endpoints import LONGEST_URL
 from incentives.models import (
     BadgeAward,
@@ -18,6 +18,7 @@ from incentives.models import (
     WebhookEndpoint,
 )
 from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing, Told
+from moderation import pagination
 from moderation.serializers import StrictSerializer
 
 
@@ -145,6 +146,40 @@ class EventSerializer(serializers.Serializer[Event]):
     def to_representation(self, instance: Event) -> dict[str, Any]:
         """Return the bytes' content that a webhook carries."""
         return events.representation(instance)
+
+
+class WrittenField(serializers.DateTimeField):
+    """A time, letter by letter as events tell it."""
+
+    def to_representation(self, value: Any) -> str:
+        """Write it."""
+        return events.written(value)
+
+
+class BucketSerializer(serializers.Serializer[digest.Bucket]):
+    name = serializers.CharField(help_text="what the SHA-256 of the posts' ids begins with; empty: there is one bucket")
+    count = serializers.IntegerField()
+    digest = serializers.CharField(help_text="SHA-256 of its lines; docs/webhooks.md says how they are made")
+
+
+class DigestSerializer(serializers.Serializer[digest.Digest]):
+    as_of = WrittenField(help_text="boosts that have ended by then are left out")
+    cursor = serializers.SerializerMethodField(help_text="of the last event that it rests on; null: there is none")
+    count = serializers.IntegerField()
+    buckets = BucketSerializer(many=True)
+
+    def get_cursor(self, found: digest.Digest) -> str | None:
+        """Return it as the list of events gives it out as `next`."""
+        return None if found.cursor is None else pagination.encode(found.cursor)
+
+
+class ActiveBoostSerializer(serializers.Serializer[digest.ActiveBoost]):
+    post_id = serializers.CharField()
+    factor = serializers.FloatField()
+    half_life_seconds = serializers.IntegerField()
+    starts_at = WrittenField()
+    ends_at = WrittenField()
+    line = serializers.CharField(help_text="what is digested")
 
 
 class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):

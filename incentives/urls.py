@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from incentives import endpoint_views, ranking_api, views
+from incentives import digest_views, endpoint_views, ranking_api, views
 
 urlpatterns = [
     # An author's id is the platform's own and may hold slashes: /badges goes first, and no id ends so.
     path("authors/<path:external_id>/badges", views.AuthorBadgesView.as_view(), name="author-badges"),
     path("authors/<path:external_id>", views.AuthorView.as_view(), name="author"),
+    path("boosts", digest_views.BoostsView.as_view(), name="boosts"),
+    path("boosts/digest", digest_views.BoostDigestView.as_view(), name="boost-digest"),
     path("feed/rank", ranking_api.RankView.as_view(), name="feed-rank"),
     path("campaigns", views.CampaignsView.as_view(), name="campaigns"),
     path("campaigns/<str:campaign_id>", views.CampaignView.as_view(), name="campaign"),

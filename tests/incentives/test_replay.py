@@ -153,7 +153,8 @@ def test_a_long_range_is_sent_in_steps_and_none_is_passed_by(monkeypatch: pytest
     endpoint = make_endpoint(post.platform)
     give_up(tell(post, 7))
 
-    sent, after = [], {}
+    sent: list[int] = []
+    after: dict[str, str] = {}
     while True:
         answer = ask(endpoint, since=LONG_AGO, **after).json()
         sent.append(answer["deliveries"])
