@@ -2,7 +2,7 @@
 # Recipes name paths relative to this folder, for make splits names at spaces and the folder's own name may have some.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run seed test lint bench train audit lock stop clean
+.PHONY: help setup demo run seed test lint chaos bench train audit lock stop clean
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -43,6 +43,9 @@ lint: .venv/.dev ## style, types, import rules, migrations, deployment settings
 	@echo "$(PY) manage.py check --deploy"
 	@MASK_SOCIAL_SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(50))')" \
 	MASK_SOCIAL_ALLOWED_HOSTS=masks.example.org $(PY) manage.py check --deploy --fail-level WARNING
+
+chaos: .venv/.run ## pull every plug for eight minutes; options: make chaos ARGS="--help"
+	@$(PY) -m mask_social.chaos $(ARGS)
 
 bench: .venv/.run ## measure ours beside other detectors; with your own pictures: make bench PHOTOS=folder
 	$(PY) -m ml.bench $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)

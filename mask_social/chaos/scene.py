@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -23,7 +24,7 @@ from mask_social.chaos.receiver import Receiver
 from mask_social.chaos.staff import Staff
 from mask_social.chaos.tally import Tally
 from mask_social.chaos.traffic import THREADS, Traffic
-from mask_social.stack import BASE, Stack
+from mask_social.stack import BASE, Stack, StackError
 from mask_social.stack.__main__ import watch
 
 PLATFORM = "chaos"
@@ -33,6 +34,7 @@ WEBHOOK_SECONDS = 3
 RETRY_SECONDS = (1, 2, 3, 5, 10, 20, 40, 300, 1800, 7200, 14400, 36000, 72000, 144000)
 CHOOSY_TYPES = ("boost.started", "boost.ended", "badge.awarded", "badge.revoked")
 CONNECT_SECONDS = 3
+REVIVAL_SECONDS = 45.0  # a part that dies again and again is started later each time
 
 
 class Scene:
@@ -98,8 +100,14 @@ class Scene:
         return subprocess.run(command, env=self.stack.environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
 
     def pid(self, part: str) -> int:
-        """Return the process, and process group, of a part of the stack."""
-        return self.stack.process(part).pid
+        """Return the process, and process group, of a part of the stack; one that is dead is waited for."""
+        deadline = time.monotonic() + REVIVAL_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(StackError):  # it is between its death and its next life
+                if (process := self.stack.process(part)).poll() is None:
+                    return process.pid
+            time.sleep(0.1)
+        raise RuntimeError(f"{part} was not started again within {REVIVAL_SECONDS:.0f} s.")
 
     def server(self, name: str) -> int:
         """Return the process of a server: postgres or redis."""
@@ -134,7 +142,7 @@ class Scene:
                 progress=self._progress,
             )
         )
-        supervisor = threading.Thread(target=watch, args=(self.stack, self._over), name="supervisor", daemon=True)
+        supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         supervisor.start()
         exits.callback(supervisor.join)
         exits.callback(self._over.set)
@@ -149,6 +157,15 @@ class Scene:
             receiver.trust(**_trusted(_expect(made_endpoint, 201)))
         self.traffic = Traffic(self.web, self.staff, self.seed, per_second=self._per_second)
         exits.callback(self.traffic.end)
+
+    def _supervise(self) -> None:
+        """Start again what dies, as `make run` does."""
+        tally = self.tally("the supervisor stays")
+        try:
+            watch(self.stack, self._over)
+        except StackError as error:
+            tally.problems.append(str(error))
+        tally.checked += 1
 
 
 def _trusted(endpoint: dict[str, Any]) -> dict[str, str]:

@@ -57,6 +57,7 @@ class Traffic:
         self._lock = threading.Lock()
         self._recent: list[Offer] = []
         self._flows = threading.Event()
+        self._gate = threading.Lock()  # held while something is begun
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
         self._thread.start()
@@ -66,8 +67,9 @@ class Traffic:
         self._flows.set()
 
     def stop(self) -> None:
-        """Send nothing new; what is outstanding is still tried again."""
-        self._flows.clear()
+        """Send nothing new from here on; what is outstanding is still tried again."""
+        with self._gate:
+            self._flows.clear()
 
     def end(self) -> None:
         """Be done with it."""
@@ -98,7 +100,9 @@ class Traffic:
     def _run(self) -> None:
         while not self._over.wait(self._pause_seconds):
             self._flows.wait()
-            self._do_something()
+            with self._gate:
+                if self._flows.is_set():
+                    self._do_something()
 
     def _do_something(self) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 
 from incentives import rewards
+from mask_social import clock
 from mask_social.chaos import facts, oracle
 from mask_social.chaos.facts import Evidence
 from mask_social.chaos.receiver import Log
@@ -80,8 +81,6 @@ def test_it_reads_what_is_there_and_finds_what_was_tampered_with(database: "psyc
 
 
 def test_it_counts_what_is_still_on_its_way(database: "psycopg.Connection[Any]") -> None:
-    from mask_social import clock
-
     assert facts.unsettled(database, clock.now()).total == 0
     furnish()
     make_post()
