@@ -3,7 +3,7 @@
 import ipaddress
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -12,6 +12,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.urls import resolve
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -19,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from mask_social.observability import metrics
 from mask_social.observability.state import StateCollector
 
+PATH = "/metrics"
 # A proxy adds one of these, so that what came through it is not taken for a neighbour's.
 _OF_PROXIES = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_VIA")
 
@@ -37,6 +39,18 @@ def metrics_page(request: HttpRequest) -> HttpResponse:
     state.register(_state)
     body = generate_latest(metrics.registry()) + generate_latest(state)
     return HttpResponse(body, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def metrics_first(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Answer for the numbers before anybody looks at the name that was asked for or redirects to https."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.path_info != PATH:
+            return get_response(request)
+        request.resolver_match = resolve(PATH)
+        return metrics_page(request)
+
+    return answer
 
 
 def refused(environ: Mapping[str, Any], token: str) -> HTTPStatus | None:
@@ -63,7 +77,7 @@ def serve(port: int, token: str) -> WSGIServer:
     """Show this machine's numbers at a port, in a thread; for a worker, which has no web."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        refusal = HTTPStatus.NOT_FOUND if environ["PATH_INFO"] != "/metrics" else refused(environ, token)
+        refusal = HTTPStatus.NOT_FOUND if environ["PATH_INFO"] != PATH else refused(environ, token)
         if refusal is not None:
             start_response(f"{refusal.value} {refusal.phrase}", [("Content-Type", "text/plain")])
             return [f"{refusal.phrase}\n".encode()]

@@ -57,6 +57,10 @@ class Json(JsonFormatter):
             json_ensure_ascii=False,
         )
 
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what the database quotes of itself in an error's text."""
+        return log_data | {"message": without_rows(str(log_data["message"]))}
+
     def formatException(self, ei: _Excinfo) -> str:  # noqa: N802 - logging's own name
         """Leave out what the database quotes."""
         return without_rows(str(super().formatException(ei)))
@@ -70,7 +74,7 @@ class Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """Add the id."""
-        line, request_id = super().formatMessage(record), getattr(record, "request_id", "")
+        line, request_id = without_rows(super().formatMessage(record)), getattr(record, "request_id", "")
         return f"{line} [{request_id}]" if request_id else line
 
     def formatException(self, ei: _Excinfo) -> str:  # noqa: N802 - logging's own name

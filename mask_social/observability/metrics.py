@@ -7,13 +7,14 @@ import time
 from enum import StrEnum
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import MultiProcessValue
 
 from mask_social import ids
 from mask_social.observability import slots
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs is; files that are shared cannot hold them
 if slots.folder() is not None:
     values.ValueClass = MultiProcessValue(slots.number)  # type: ignore[no-untyped-call]  # theirs is untyped
 

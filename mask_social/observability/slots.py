@@ -57,6 +57,7 @@ def _take() -> tuple[int, IO[bytes]]:
         except BlockingIOError:
             file.close()
             continue
+        (shared / f"gauge_liveall_{free}.db").unlink(missing_ok=True)  # what the last one said of itself
         for kind in _KINDS:
             _reserve(shared / f"{kind}_{free}.db")
         return free, file

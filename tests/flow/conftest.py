@@ -80,6 +80,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         "MASK_SOCIAL_ANALYZER": "tests.flow.analyzers.GatedAnalyzer",
         "MASK_SOCIAL_ANALYSIS_SECONDS": "4",
         "MASK_SOCIAL_SWEEP_SECONDS": "1",
+        "MASK_SOCIAL_LOG_FORMAT": "json",
         "MASK_SOCIAL_RATE_AUTHOR": "1000000",
         GATE_VARIABLE: str(gate),
     }
