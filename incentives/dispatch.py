@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import OuterRef, Q, Subquery
 
 from incentives import webhooks
 from incentives.models import Delivery, WebhookEndpoint
@@ -98,11 +98,13 @@ def _send_for_a_while(endpoint_id: str, terms: webhooks.Terms) -> bool:
 
 def sweep(now: datetime) -> Sequence[str]:
     """Choose the endpoints that something is due to, and that no worker was sent to lately."""
-    waiting = Delivery.objects.filter(endpoint=OuterRef("pk"), status__in=webhooks.WAITING, due_at__lte=now)
-    idle = WebhookEndpoint.objects.filter(
+    waiting = Delivery.objects.filter(endpoint=OuterRef("pk"), status__in=webhooks.WAITING)
+    # The first of each endpoint, out of the index: an EXISTS would be answered by reading every delivery.
+    first = Subquery(waiting.order_by("due_at").values("due_at")[:1])
+    idle = WebhookEndpoint.objects.annotate(first_due=first).filter(
         Q(paused_until=None) | Q(paused_until__lte=now),
         Q(woken_at=None) | Q(woken_at__lte=now - LOST_AFTER),
-        Exists(waiting),
+        first_due__lte=now,
         status=WebhookEndpoint.Status.ACTIVE,
     )
     with transaction.atomic():

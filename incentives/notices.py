@@ -55,10 +55,10 @@ def _send(endpoint: WebhookEndpoint) -> bool:
 
 
 def _text(endpoint: WebhookEndpoint) -> str:
-    why = {
-        WebhookEndpoint.Reason.GONE: "It answered 410 Gone.",
-        WebhookEndpoint.Reason.FAILING: f"Nothing has arrived there since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC.",
-    }[WebhookEndpoint.Reason(endpoint.disabled_reason)]
+    if endpoint.disabled_reason == WebhookEndpoint.Reason.GONE:
+        why = "It answered 410 Gone."
+    else:
+        why = f"Nothing has arrived there since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC."
     return "\n".join(
         [
             f"We send nothing more to this webhook endpoint of {endpoint.platform.name}:",

@@ -13,7 +13,8 @@ from typing import IO, TypeVar
 import pytest
 from django.conf import settings
 
-from mask_social import embedded
+from mask_social import clock, embedded
+from tests.hands import Hands
 
 ROOT = Path(__file__).resolve().parent.parent
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -74,3 +75,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Judge the skip of a whole module, as pytest.importorskip does it."""
     return forbid_skip((yield))
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    """Hold the clock: the time is what the test makes it."""
+    held = Hands()
+    monkeypatch.setattr(clock, "_clock", held)
+    return held
