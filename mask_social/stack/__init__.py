@@ -122,7 +122,8 @@ class Stack:
                     self._launch(name)
             for name in self._parts:
                 self._await_ready(name)
-            self._await_whole()
+            if self._wanted == set(PARTS):
+                self._await_whole()
         except BaseException as error:
             self._shut_down()
             if isinstance(error, embedded.ServicesError):
