@@ -98,7 +98,7 @@ class EndpointView(APIView):
         responses={200: EndpointSerializer} | errors(BAD_ENDPOINT | NOT_FOUND),
     )
     def patch(self, request: Request, endpoint_id: str) -> Response:
-        """Change what is given; what is missed while disabled can be read from the events."""
+        """Change what is given; what happens while it is disabled is kept, and sent when it is enabled."""
         endpoint = _endpoint(request, endpoint_id)
         serializer = EndpointChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)

@@ -45,7 +45,7 @@ def change(
     status: str | None = None,
     allow_private: bool,
 ) -> WebhookEndpoint:
-    """Change what is given; what an endpoint missed while it was disabled is not sent later."""
+    """Change what is given; what happens while an endpoint is disabled is sent once it is enabled."""
     changed = []
     if url is not None:
         check_url(url, allow_private=allow_private)

@@ -18,6 +18,7 @@ from moderation.models import ApiKey, Author
 from moderation.schema import errors
 
 BAD_STREAM: Codes = {HTTPStatus.BAD_REQUEST: ("invalid_limit", "invalid_cursor", "invalid_wait")}
+EXPIRED: Codes = {HTTPStatus.GONE: ("cursor_expired",)}
 
 
 class AuthorView(APIView):
@@ -89,10 +90,12 @@ class EventsView(APIView):
         summary="What happened, the oldest first",
         description=(
             "The same events as the webhooks. `next` always leads on from the last event of the page, so that a reader "
-            "can ask again later with it; it is null only before the first event. Whoever follows it misses none."
+            "can ask again later with it; it is null only before the first event. Whoever follows it misses none, or "
+            "is told so: events are kept for a time (30 days by default), and a cursor that something deleted would "
+            "follow is answered 410."
         ),
         parameters=[*pagination.PARAMETERS, waiting.parameter("an event")],
-        responses={200: pagination.page_serializer(EventSerializer, "Event")} | errors(BAD_STREAM),
+        responses={200: pagination.page_serializer(EventSerializer, "Event")} | errors(BAD_STREAM | EXPIRED),
         examples=[OpenApiExample("a verdict", examples.EVENTS, response_only=True)],
     )
     def get(self, request: Request) -> Response:

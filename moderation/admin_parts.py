@@ -60,7 +60,7 @@ _VARIANTS = {
     **dict.fromkeys(
         ("unmasked", "failed", "revoked", "voided", "disabled", "confirmed", "near_duplicate", "refunded"), "danger"
     ),
-    **dict.fromkeys(("no_face", "model", "reviewer", "appeal", "reevaluation", "dismissed", "funded"), "info"),
+    **dict.fromkeys(("no_face", "model", "reviewer", "appeal", "reevaluation", "dismissed", "funded", "held"), "info"),
     "uncertain": "primary",
 }
 

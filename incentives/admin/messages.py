@@ -143,8 +143,8 @@ class DeliveryAdmin(Operated, ModelAdmin[Delivery]):
     @admin.display(description="due", ordering="due_at")
     def due(self, delivery: Delivery) -> SafeString:
         """Return when the next attempt is due; nothing once there will be none."""
-        finished = delivery.status in {Delivery.Status.DELIVERED, Delivery.Status.FAILED}
-        return moment(None if finished else delivery.due_at)
+        has_time = delivery.status in {Delivery.Status.PENDING, Delivery.Status.SENDING}
+        return moment(delivery.due_at if has_time else None)
 
     @admin.display(description="event")
     def event_link(self, delivery: Delivery) -> SafeString:
@@ -179,21 +179,30 @@ class DeliveryAdmin(Operated, ModelAdmin[Delivery]):
             )
 
 
+def _count_of(status: Delivery.Status) -> Coalesce:
+    """Count an endpoint's deliveries of a status out of its index: of those delivered there may be millions."""
+    rows = Delivery.objects.filter(endpoint=OuterRef("pk"), status=status).order_by().values("endpoint")
+    return Coalesce(Subquery(rows.annotate(n=Count("pk")).values("n")), 0)
+
+
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
-    list_display = ("url", "platform", "status_shown", "types", "failed", "created_at")
-    list_filter = ("status", "platform")
+    list_display = ("url", "platform", "status_shown", "failing", "types", "failed", "held", "created_at")
+    list_filter = ("status", ("failing_since", admin.EmptyFieldListFilter), "platform")
     list_select_related = ("platform",)
     search_fields = ("id", "url", "platform__slug")
     # The secret is nobody's to see: it was shown once, to the platform.
-    fields = ("id", "url", "platform", "status_shown", "types", "created_at")
+    fields = (
+        *("id", "url", "platform", "status_shown", "disabled", "failing", "paused", "held", "failed", "types"),
+        "created_at",
+    )
     readonly_fields = fields
     actions = ("send_test", "disable", "enable")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
-        """Count what could not be delivered along."""
-        failed = Q(deliveries__status=Delivery.Status.FAILED)
-        return super().get_queryset(request).annotate(failed_count=Count("deliveries", filter=failed))
+        """Count what could not be delivered, and what is kept, along."""
+        rows = super().get_queryset(request)
+        return rows.annotate(failed_count=_count_of(Delivery.Status.FAILED), held_count=_count_of(Delivery.Status.HELD))
 
     @admin.display(description="status", ordering="status")
     def status_shown(self, endpoint: WebhookEndpoint) -> SafeString:
@@ -210,6 +219,28 @@ class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
         """Return how many deliveries were given up."""
         return int(endpoint.failed_count)
 
+    @admin.display(description="held deliveries", ordering="held_count")
+    def held(self, endpoint: Any) -> int:
+        """Return how many deliveries are kept until it is enabled."""
+        return int(endpoint.held_count)
+
+    @admin.display(description="failing since", ordering="failing_since")
+    def failing(self, endpoint: WebhookEndpoint) -> SafeString:
+        """Return since when nothing arrived."""
+        return moment(endpoint.failing_since)
+
+    @admin.display(description="paused until")
+    def paused(self, endpoint: WebhookEndpoint) -> SafeString:
+        """Return until when it asked for quiet."""
+        return moment(endpoint.paused_until)
+
+    @admin.display(description="disabled")
+    def disabled(self, endpoint: WebhookEndpoint) -> SafeString:
+        """Return when it was disabled, and why."""
+        if endpoint.disabled_at is None:
+            return moment(None)
+        return format_html("{}: {}", moment(endpoint.disabled_at), endpoint.get_disabled_reason_display())
+
     @admin.action(description="Send a test event", permissions=["operate"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
         """Send each active one an event that tells of nothing."""
@@ -220,12 +251,12 @@ class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
 
     @admin.action(description="Disable", permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
-        """Send nothing more, and give up what is waiting."""
+        """Send nothing more, and keep what is waiting."""
         for endpoint in queryset:
             webhooks.disable(endpoint, WebhookEndpoint.Reason.OWNER)
 
     @admin.action(description="Enable", permissions=["operate"])
     def enable(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
-        """Send again from now on."""
+        """Send again, at first what was kept."""
         for endpoint in queryset:
             webhooks.enable(endpoint)
