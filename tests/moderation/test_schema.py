@@ -71,3 +71,16 @@ def test_the_sections_of_other_apps_are_part_of_a_post(schema: dict[str, Any]) -
 def test_the_pages_are_served_without_a_key(client: Client) -> None:
     assert client.get("/api/schema").status_code == 200
     assert b"swagger" in client.get("/api/docs").content.lower()
+
+
+def test_the_document_is_made_once_and_served_as_yaml_or_json(
+    client: Client, schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_yaml, as_json = client.get("/api/schema"), client.get("/api/schema", headers={"Accept": "application/json"})
+    monkeypatch.setattr("drf_spectacular.generators.SchemaGenerator.get_schema", None)
+
+    again = client.get("/api/schema")
+
+    assert again.content == as_yaml.content
+    assert again["Content-Type"].startswith("application/vnd.oai.openapi")
+    assert as_json.json()["paths"] == yaml.safe_load(as_yaml.content)["paths"] == schema["paths"]
