@@ -8,11 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from mask_social.chaos.pictures import Kind, kind_of
+from mask_social.chaos.pictures import LEAK_MIB, Kind, kind_of
 from ml.analyzer import Analyzer
 from ml.types import PhotoReading
 
-LEAK_BYTES = 48 * 1024**2
 _leaked: list[bytearray] = []
 
 
@@ -29,7 +28,7 @@ class ChaosAnalyzer(Analyzer):
             case Kind.DEAF:
                 _sleep_through_everything()
             case Kind.LEAKING:
-                _leaked.append(bytearray(os.urandom(1024)) * (LEAK_BYTES // 1024))
+                _leaked.append(bytearray(os.urandom(1024)) * (LEAK_MIB * 1024))
         return super().analyze(source)
 
 

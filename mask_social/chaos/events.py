@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from mask_social.chaos.facts import EndpointRow, EventRow, Evidence
@@ -17,7 +19,8 @@ NOT_DECLINED = frozenset({"matched", "not_masked", "superseded", "withdrawn"})
 class View:
     """What somebody believes who has only heard events."""
 
-    boosted: set[str] = field(default_factory=set)
+    # What was told of the boost that each post has.
+    boosted: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     badges: set[tuple[str, str]] = field(default_factory=set)
     matches: dict[str, str] = field(default_factory=dict)
 
@@ -30,9 +33,9 @@ def view_of(told: Iterable[Mapping[str, Any]]) -> View:
         data = event["data"]
         match event["type"]:
             case "boost.started":
-                view.boosted.add(data["post_id"])
+                view.boosted[data["post_id"]] = data
             case "boost.ended":
-                view.boosted.discard(data["post_id"])
+                view.boosted.pop(data["post_id"], None)
             case "badge.awarded" | "badge.reinstated":
                 view.badges.add((data["author_id"], data["badge"]["code"]))
             case "badge.revoked" | "badge.expired":
@@ -167,12 +170,41 @@ def receivers_believe_what_holds(evidence: Evidence, tally: Tally) -> None:
             continue
         view = view_of(evidence.logs[endpoint.id].bodies.values())
         tally.checked += len(boosted) + len(badges) + len(matches)
-        for what, believed, held in (("boosts", view.boosted, boosted), ("badges", view.badges, badges)):
+        for what, believed, held in (("boosts", set(view.boosted), boosted), ("badges", view.badges, badges)):
             if believed != held:
                 tally.problems.append(f"{endpoint.id} believes in {what} {_difference(believed, held)}")
         if view.matches != matches:
             difference = _difference(set(view.matches.items()), set(matches.items()))
             tally.problems.append(f"{endpoint.id} believes in matches {difference}")
+
+
+def the_digest_is_the_receivers(evidence: Evidence, tally: Tally) -> None:
+    """Compare GET /api/v1/boosts/digest with what a receiver works out of the messages that it took."""
+    if evidence.digest is None:
+        return
+    as_of = datetime.fromisoformat(evidence.digest["as_of"])
+    for endpoint in evidence.facts.endpoints:
+        if {"boost.started", "boost.ended"} <= set(endpoint.event_types) or not endpoint.event_types:
+            lines = digest_lines(view_of(evidence.logs[endpoint.id].bodies.values()), as_of)
+            for bucket in evidence.digest["buckets"]:
+                mine = sorted(line for name, line in lines if name == bucket["name"])
+                told = (bucket["count"], bucket["digest"])
+                worked_out = (len(mine), sha256("".join(mine).encode()).hexdigest())
+                tally.expect(
+                    told == worked_out, f"{endpoint.id} has bucket {bucket['name']} as {worked_out}, not {told}"
+                )
+
+
+def digest_lines(view: View, as_of: datetime) -> list[tuple[str, str]]:
+    """Return the lines of the boosts that have not run out, each with the name of its bucket among sixteen."""
+    lines = []
+    for post_id, boost in view.boosted.items():
+        starts_at, ends_at = (datetime.fromisoformat(boost[name]) for name in ("starts_at", "ends_at"))
+        if ends_at > as_of:
+            times = (f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z" for moment in (starts_at, ends_at))
+            line = " ".join((post_id, f"{boost['factor']:.6f}", str(boost["half_life_seconds"]), *times))
+            lines.append((sha256(post_id.encode()).hexdigest()[0], f"{line}\n"))
+    return lines
 
 
 def the_api_tells_the_same(evidence: Evidence, tally: Tally) -> None:

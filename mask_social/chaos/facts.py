@@ -234,6 +234,8 @@ class Evidence:
     feed: Sequence[str] | None = None
     # What GET /api/v1/posts told of some: their status.
     told: Mapping[str, str] = field(default_factory=dict)
+    # What GET /api/v1/boosts/digest told, in sixteen buckets.
+    digest: Mapping[str, Any] | None = None
     proof: str | None = None
 
 

@@ -30,6 +30,7 @@ CHECKS: dict[str, Check] = {
     "nothing is delivered that did not happen": events.nothing_is_delivered_that_did_not_happen,
     "every message is signed": events.each_message_is_signed,
     "receivers believe what holds": events.receivers_believe_what_holds,
+    "the digest is the receivers'": events.the_digest_is_the_receivers,
     "the API tells the same": events.the_api_tells_the_same,
     "the feed tells the same": events.the_feed_tells_the_same,
 }

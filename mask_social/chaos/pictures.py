@@ -12,6 +12,7 @@ from mask_social.demo.pictures import PHOTOS
 
 # Small, so that a machine of two cores sees many: the faces on them are still found.
 LONG_SIDES = (288, 352, 416)
+LEAK_MIB = 64  # of a leaking photo
 REPEAT_SHARE = 0.08  # posted as they are, so that near-duplicates come up too
 _opening = threading.Lock()  # a lazy Image is read at its first use
 

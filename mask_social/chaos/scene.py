@@ -32,6 +32,7 @@ ANALYSIS_SECONDS = 8
 WEBHOOK_SECONDS = 3
 # Short at first, so that a short outage is over soon; 76 hours in all.
 RETRY_SECONDS = (1, 2, 3, 5, 10, 20, 40, 300, 1800, 7200, 14400, 36000, 72000, 144000)
+WORKER_MIB = 500  # above it a process of the analysis pool is changed for a fresh one
 CHOOSY_TYPES = ("boost.started", "boost.ended", "badge.awarded", "badge.revoked")
 CONNECT_SECONDS = 3
 REVIVAL_SECONDS = 45.0  # a part that dies again and again is started later each time
@@ -125,6 +126,7 @@ class Scene:
             "MASK_SOCIAL_ALLOW_PRIVATE_ADDRESSES": "1",
             "MASK_SOCIAL_ANALYZER": "mask_social.chaos.analyzer.ChaosAnalyzer",
             "MASK_SOCIAL_ANALYSIS_SECONDS": str(ANALYSIS_SECONDS),
+            "MASK_SOCIAL_ANALYSIS_WORKER_MIB": str(WORKER_MIB),
             "MASK_SOCIAL_CLOCK_FILE": str(self.clock.path),
             "MASK_SOCIAL_SWEEP_SECONDS": "1",
             # A clock that jumps makes every photo that waits an old one, and a few authors post everything.
@@ -161,11 +163,11 @@ class Scene:
     def _supervise(self) -> None:
         """Start again what dies, as `make run` does."""
         tally = self.tally("the supervisor stays")
+        tally.checked += 1
         try:
             watch(self.stack, self._over)
         except StackError as error:
             tally.problems.append(str(error))
-        tally.checked += 1
 
 
 def _trusted(endpoint: dict[str, Any]) -> dict[str, str]:

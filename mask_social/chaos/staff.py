@@ -50,6 +50,10 @@ class Staff:
         """Prove the books of every campaign; the body says what is wrong."""
         return self._ask({"do": "prove"})
 
+    def sweep_files(self) -> Answer:
+        """Delete the files that no row names, as beat does every night; the body says how many there were."""
+        return self._ask({"do": "sweep"})
+
     def _ask(self, what: Mapping[str, Any]) -> Answer:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
@@ -89,6 +93,8 @@ def main() -> int:
                     answer = _furnish(asked["platform"])
                 case "prove":
                     answer = _prove()
+                case "sweep":
+                    answer = _sweep()
                 case _:
                     answer = _decide(asked)
         except Error as error:
@@ -127,6 +133,12 @@ def _prove() -> dict[str, Any]:
     audits = {campaign.pk: proof.audit(campaign) for campaign in Campaign.objects.all()}
     wrong = "; ".join(f"{name}: {problem}" for name, audit in audits.items() for problem in audit.problems)
     return {"status": 200, "body": wrong}
+
+
+def _sweep() -> dict[str, Any]:
+    from moderation import files
+
+    return {"status": 200, "body": len(files.sweep().names)}
 
 
 def _furnish(platform_slug: str) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Faults around the service: receivers, the clock, the disk, and photos that do harm."""
 
+import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
 
 import psutil
 
 from mask_social.chaos import disk
-from mask_social.chaos.pictures import Kind
+from mask_social.chaos.pictures import LEAK_MIB, Kind
 from mask_social.chaos.receiver import Mood
-from mask_social.chaos.scene import Scene
+from mask_social.chaos.scene import WORKER_MIB, Scene
 from mask_social.chaos.settling import settle_calls
 
 # While another endpoint is slow, an event is at the fast one within this time.
@@ -21,7 +23,8 @@ JUMP = timedelta(hours=70)
 # Of an endpoint's silence; the retries go on for 76 hours.
 STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 240, 600, 1200, 2000))
 STEP_SECONDS = 2.0
-LEAKS = 8
+LEAK_SECONDS = 60.0
+BARE_MIB = 200  # of a process that has its models; at least
 
 
 def receiver(mood: Mood) -> Callable[[Scene], str]:
@@ -135,16 +138,27 @@ def hanging_photo(scene: Scene) -> str:
 
 
 def leaking_photos(scene: Scene) -> str:
-    """Post photos that each leave memory behind in the worker."""
-    for _ in range(LEAKS):
+    """Post photos that leave memory behind in the worker, until each process of the pool has had its fill."""
+    before = _pool(scene).keys()
+    count = len(before) * math.ceil((WORKER_MIB - BARE_MIB) / LEAK_MIB + 2)
+    for _ in range(count):
         scene.traffic.post(Kind.LEAKING)
-    time.sleep(4)
-    return f"posted {LEAKS} leaking photos; the analysis pool holds {_held_megabytes(scene)} MB"
+    _until(lambda: not before & _pool(scene).keys(), LEAK_SECONDS)
+    pool = _pool(scene)
+    fresh = len(pool.keys() - before)
+    held = ", ".join(f"{mib} MB" for mib in pool.values())
+    tally = scene.tally("a worker that leaks is changed")
+    tally.expect(fresh > 0, f"no process was changed after {count} leaks of {LEAK_MIB} MB: {held}")
+    return f"posted {count} leaking photos; {fresh} of {len(pool)} processes were changed, and hold {held}"
 
 
-def _held_megabytes(scene: Scene) -> int:
-    processes = psutil.Process(scene.pid("analysis")).children()
-    return int(sum(process.memory_info().rss for process in processes) / 1024**2)
+def _pool(scene: Scene) -> dict[int, int]:
+    """Return what each process of the analysis pool holds, in MB."""
+    held = {}
+    for process in psutil.Process(scene.pid("analysis")).children():
+        with suppress(psutil.Error):  # it is being changed
+            held[int(process.pid)] = int(process.memory_info().rss / 1024**2)
+    return held
 
 
 def _catch_up(scene: Scene) -> None:
@@ -167,8 +181,8 @@ def _status(scene: Scene, address: str) -> str:
     return str(answer.body["status"]) if answer.status == HTTPStatus.OK else ""
 
 
-def _until(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + ANSWER_SECONDS
+def _until(holds: Callable[[], bool], seconds: float = ANSWER_SECONDS) -> bool:
+    deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             return False

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from http import HTTPStatus
 from itertools import islice
 
@@ -16,6 +17,7 @@ from mask_social.chaos.tally import Tally
 
 SAMPLE = 10  # posts that are read through the API after each round
 PAGE = 100
+LEFT_OVER = timedelta(days=2)  # older than any file that a request may still be at work on
 AFTER_SECONDS = 4.0  # requests go on coming in when the fault is over
 
 Tell = Callable[[str], None]
@@ -51,6 +53,7 @@ class Trial:
         self._scene, self._report = scene, report
         self._tell, self._status = tell, status
         self._feed = Feed(scene)
+        self._swept = 0
 
     def run(self, steps: Iterable[Step], minutes: float, *, at_most: int | None = None) -> None:
         """Go through the steps until the time is over, or so many are done."""
@@ -119,6 +122,7 @@ class Trial:
                 report.deliveries[f"answered while {mood}"] += count
         for tally in scene.tallies.values():
             report.add(tally)
+        report.notes.append(f"{self._swept} files were left over by requests that were cut off, and swept.")
 
     def _ask(self) -> int:
         self._status("asking the oracle")
@@ -128,6 +132,9 @@ class Trial:
 
     def _evidence(self) -> Evidence:
         scene = self._scene
+        scene.disk.age(LEFT_OVER)  # no request is at work now, so whatever has no row will never have one
+        swept = scene.staff.sweep_files()
+        self._swept += int(swept.body) if swept.status == HTTPStatus.OK else 0
         self._feed.read_on()
         with scene.database() as connection:
             rows = facts.read(connection)
@@ -135,6 +142,7 @@ class Trial:
         chosen = scene.random.sample(rows.posts, min(SAMPLE, len(rows.posts)))
         answers = {post.id: scene.web.ask("GET", f"/api/v1/posts/{post.id}") for post in chosen}
         proof = scene.staff.prove()
+        digest = scene.web.ask("GET", "/api/v1/boosts/digest?buckets=16")
         return Evidence(
             facts=rows,
             accepted=dict(traffic.accepted),
@@ -148,6 +156,7 @@ class Trial:
                 post_id: str(answer.body["status"] if answer.status == HTTPStatus.OK else answer.status)
                 for post_id, answer in answers.items()
             },
+            digest=digest.body if digest.status == HTTPStatus.OK else None,
             proof=str(proof.body),
         )
 

@@ -1,6 +1,7 @@
 """A small, whole story for the oracle: four posts of one author, told to two endpoints, with nothing amiss."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from mask_social.chaos.events import wants
@@ -29,6 +30,14 @@ from mask_social.chaos.traffic import Accepted
 AUTHOR = "ada"
 BADGE = {"author_id": AUTHOR, "badge": {"code": "first-mask"}}
 
+BOOST = {
+    "factor": 1.5,
+    "half_life_seconds": 21600,
+    "starts_at": "2026-11-21T12:00:00.000001Z",
+    "ends_at": "2026-11-22T12:00:00Z",
+}
+LINE = "masked 1.500000 21600 2026-11-21T12:00:00.000001Z 2026-11-22T12:00:00.000000Z\n"
+
 
 def told(type_: str, subject: str, number: int, cause: str, **data: Any) -> EventRow:
     """Return an event with an id that says what it is about."""
@@ -40,21 +49,24 @@ EVENTS = (
     told("post.analyzed", "masked", 1, "v1", post_id="masked"),
     told("badge.awarded", AUTHOR, 1, "v1", post_id="masked", **BADGE),
     told("donation.matched", "masked", 2, "v1", post_id="masked", match_id="m1"),
-    told("boost.started", "masked", 3, "v1", post_id="masked"),
+    told("boost.started", "masked", 3, "v1", post_id="masked", **BOOST),
     told("post.analyzed", "bare", 1, "v2", post_id="bare"),
     told("appeal.opened", "bare", 2, "a1", post_id="bare", appeal_id="a1"),
     told("appeal.decided", "bare", 3, "a1", post_id="bare", appeal_id="a1"),
     told("post.failed", "deadly", 1, "", post_id="deadly"),
     told("post.analyzed", "withdrawn", 1, "v3", post_id="withdrawn"),
     told("donation.matched", "withdrawn", 2, "v3", post_id="withdrawn", match_id="m2"),
-    told("boost.started", "withdrawn", 3, "v3", post_id="withdrawn"),
+    told("boost.started", "withdrawn", 3, "v3", post_id="withdrawn", **BOOST),
     told("post.withdrawn", "withdrawn", 4, "e", post_id="withdrawn"),
     told("donation.voided", "withdrawn", 5, "e", post_id="withdrawn", match_id="m2"),
     told("boost.ended", "withdrawn", 6, "e", post_id="withdrawn"),
     told("post.analyzed", "repeat", 1, "v4", post_id="repeat"),
     told("donation.declined", "repeat", 2, "v4", post_id="repeat"),
 )
-ENDPOINTS = (EndpointRow("whe_all", "active", (), 0), EndpointRow("whe_boosts", "active", ("boost.started",), 0))
+ENDPOINTS = (
+    EndpointRow("whe_all", "active", (), 0),
+    EndpointRow("whe_boosts", "active", ("boost.started", "boost.ended"), 0),
+)
 
 
 def post(name: str, status: str, outcome: str, events: int) -> PostRow:
@@ -142,6 +154,18 @@ def evidence() -> Evidence:
         logs=logs(),
         files=frozenset(photo.file for photo in rows.photos),
         feed=[event.id for event in EVENTS],
+        digest={
+            "as_of": "2026-11-21T12:00:01Z",
+            "buckets": [
+                {
+                    "name": f"{number:x}",
+                    "count": int(here),
+                    "digest": sha256(LINE.encode() if here else b"").hexdigest(),
+                }
+                for number in range(16)
+                for here in [sha256(b"masked").hexdigest().startswith(f"{number:x}")]
+            ],
+        },
         told={each.id: each.status for each in rows.posts},
         proof="",
     )
