@@ -107,13 +107,15 @@ def body_of(event: Event) -> bytes:
 def signed_headers(endpoint: WebhookEndpoint, event: Event, body: bytes, now: datetime) -> Mapping[str, str]:
     """Return the headers of one attempt; the id is the event's, so that a receiver knows a second one."""
     timestamp = int(now.timestamp())
-    return {
+    headers = {
         "content-type": "application/json",
         "user-agent": "mask_social",
         "webhook-id": event.id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signing.signature(signing.valid_keys(endpoint, now), event.id, timestamp, body),
     }
+    # For logs on both sides. Not in the body, which is signed and tells what happened, not how we came to know.
+    return headers | ({"x-request-id": event.request_id} if event.request_id else {})
 
 
 def deliver(delivery_id: str, terms: Terms) -> bool:

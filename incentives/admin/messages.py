@@ -1,6 +1,7 @@
 """Events, and who was told of them."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -10,8 +11,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from incentives import webhooks
-from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
+from incentives import replay, signing, webhooks
+from incentives.models import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
 from mask_social import clock
 from moderation.admin_parts import ModelAdmin, Operated, ReadOnly, TabularInline, label, link_to, moment
 from moderation.models import Platform
@@ -197,7 +198,7 @@ class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
         "created_at",
     )
     readonly_fields = fields
-    actions = ("send_test", "disable", "enable")
+    actions = ("send_test", "replay_day", "replay_failures", "disable", "enable", "end_secret")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
         """Count what could not be delivered, and what is kept, along."""
@@ -260,3 +261,36 @@ class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
         """Send again, at first what was kept."""
         for endpoint in queryset:
             webhooks.enable(endpoint)
+
+    @admin.action(description="Send again what failed in the last 24 hours", permissions=["operate"])
+    def replay_day(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        """Send what was given up of late once more."""
+        self._replay(request, queryset, clock.now() - timedelta(days=1))
+
+    @admin.action(description="Send again all that failed", permissions=["operate"])
+    def replay_failures(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        """Send all that was given up and is still kept once more."""
+        self._replay(request, queryset, datetime.min.replace(tzinfo=UTC))
+
+    def _replay(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint], since: datetime) -> None:
+        active = queryset.filter(status=WebhookEndpoint.Status.ACTIVE)
+        replays = [replay.replay_range(endpoint, replay.Range(since)) for endpoint in active]
+        sent = sum(replayed.deliveries for replayed in replays)
+        self.message_user(request, f"{sent} deliveries are on their way again.")
+        if any(replayed.next is not None for replayed in replays):
+            self.message_user(request, "There are more; ask once more when these have arrived.", messages.WARNING)
+        if disabled := len(queryset) - len(replays):
+            self.message_user(
+                request, f"{disabled} of the endpoints are disabled; enable them first.", messages.WARNING
+            )
+
+    @admin.action(description="End the secret at once: it leaked", permissions=["operate"])
+    def end_secret(self, request: HttpRequest, queryset: QuerySet[WebhookEndpoint]) -> None:
+        """Sign by a secret that nobody knows, until the platform asks the API for one; staff see none."""
+        for endpoint in queryset:
+            signing.rotate(endpoint, SigningKey.Scheme.HMAC, clock.now(), expire_old_now=True)
+        self.message_user(
+            request,
+            f"{len(queryset)} secrets have ended. Until the platform asks for a new one (rotate-secret), it can verify "
+            "by the Ed25519 key alone.",
+        )

@@ -1,6 +1,7 @@
 """What staff see and do: every page opens, in the same number of queries however many rows there are."""
 
 import importlib
+from datetime import timedelta
 from typing import Any
 
 import pgtrigger
@@ -27,9 +28,10 @@ from incentives.models import (
 )
 from incentives.money import format_money
 from incentives.roles import MODERATOR
+from mask_social import clock
 from moderation.models import Post
 from tests.cast import make_post, make_verdict
-from tests.incentives.builders import make_campaign, make_endpoint
+from tests.incentives.builders import make_campaign, make_endpoint, secret_of
 from tests.incentives.conftest import Sent
 from tests.incentives.receiver import Receiver, Reply
 
@@ -130,6 +132,32 @@ def test_endpoints_are_tried_out_disabled_and_enabled(staff: Client) -> None:
     assert WebhookEndpoint.objects.get(pk=endpoint.pk).status == "disabled"
     act(staff, WebhookEndpoint, "enable", endpoint)
     assert WebhookEndpoint.objects.get(pk=endpoint.pk).status == "active"
+
+
+def test_staff_send_an_endpoint_again_what_failed_of_late_or_ever(staff: Client) -> None:
+    old, late = some_content(), some_content()
+    endpoints = [delivery.endpoint for delivery in (old, late)]
+    Delivery.objects.exclude(pk__in=[old.pk, late.pk]).delete()
+    with pgtrigger.ignore("incentives.Event:event_is_never_edited"):
+        Event.objects.filter(pk=old.event_id).update(created_at=clock.now() - timedelta(days=2))
+    disabled = make_endpoint(status="disabled")
+
+    assert "1 deliveries are on their way" in act(staff, WebhookEndpoint, "replay_day", *endpoints)
+    assert list(Delivery.objects.filter(status="pending")) == [late]
+    said = act(staff, WebhookEndpoint, "replay_failures", *endpoints, disabled)
+    assert "1 deliveries are on their way" in said and "1 of the endpoints are disabled" in said
+    assert Delivery.objects.filter(status="pending").count() == 2
+
+
+def test_staff_end_a_secret_that_leaked_and_learn_none(staff: Client) -> None:
+    endpoint = make_endpoint()
+    leaked, pair = secret_of(endpoint), endpoint.signing_keys.get(scheme="v1a")
+
+    said = act(staff, WebhookEndpoint, "end_secret", endpoint)
+
+    assert secret_of(endpoint) != leaked and secret_of(endpoint) not in said
+    assert list(endpoint.signing_keys.filter(scheme="v1a")) == [pair]
+    assert endpoint.signing_keys.count() == 2
 
 
 def test_whoever_may_only_look_cannot_send_again() -> None:

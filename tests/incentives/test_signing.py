@@ -85,6 +85,12 @@ def test_a_message_has_the_headers_of_the_standard_and_a_signature_of_each_schem
     assert not believes_by_key(public_key_of(make_endpoint()), headers)
 
 
+def test_a_message_bears_the_id_of_the_request_that_it_all_began_with() -> None:
+    assert "x-request-id" not in headers_for(make_endpoint())
+    event = Event(id="evt_1", created_at=timezone.now(), data={}, sequence=1, request_id="req-of-yours")
+    assert webhooks.signed_headers(make_endpoint(), event, BODY, timezone.now())["x-request-id"] == "req-of-yours"
+
+
 def test_keys_are_written_as_the_standard_writes_them() -> None:
     endpoint = make_endpoint()
     shared, pair = (endpoint.signing_keys.get(scheme=scheme) for scheme in (V1, V1A))
