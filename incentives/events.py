@@ -133,10 +133,13 @@ def visible(events: QuerySet[Event]) -> QuerySet[Event]:
 
     A transaction that still runs may hold a smaller id than one already committed, so a reader that went past it would
     never see its events. Below the snapshot's xmin every transaction has ended. A dump restored into a cluster that has
-    run fewer transactions brings ids from the future: set them to 0 there, or its events stay hidden.
+    run fewer transactions brings ids from the future, and its events stay hidden: `restored.settle` sees to them.
     """
-    xmin = Func(template="pg_snapshot_xmin(pg_current_snapshot())::text::bigint", output_field=BigIntegerField())
-    return events.filter(transaction_id__lt=xmin).order_by("transaction_id", "position")
+    return events.filter(transaction_id__lt=_xmin()).order_by("transaction_id", "position")
+
+
+def _xmin() -> Func:
+    return Func(template="pg_snapshot_xmin(pg_current_snapshot())::text::bigint", output_field=BigIntegerField())
 
 
 def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) -> list[Event]:
@@ -145,15 +148,16 @@ def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) ->
     A cursor that some event behind it is no longer kept for is refused: what it missed cannot be told.
     """
     story = visible(Event.objects.filter(platform=platform))
-    if cursor is not None:
-        transaction_id, position = cursor
+    known = None if cursor is None else _as_things_are(platform, cursor)
+    if known is not None:
+        transaction_id, position = known
         # The last condition follows from the first, but it is the one that an index can start from.
         story = story.filter(
             Q(transaction_id__gt=transaction_id) | Q(position__gt=position), transaction_id__gte=transaction_id
         )
     found = list(story[:limit])
     # Asked afterwards: what is deleted while this reads must not go unnoticed.
-    if cursor is not None and _is_expired(platform, cursor):
+    if known is not None and _is_expired(platform, known):
         raise ApiError(
             HTTPStatus.GONE,
             "cursor_expired",
@@ -164,9 +168,25 @@ def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) ->
     return found
 
 
-def _is_expired(platform: Platform, cursor: Sequence[str | int]) -> bool:
+def _as_things_are(platform: Platform, cursor: Sequence[str | int]) -> tuple[int, int]:
+    """Return a cursor as this server knows it, for the reader may have got it before a backup was restored."""
+    transaction_id, position = int(cursor[0]), int(cursor[1])
+    rows = Event.objects.filter(platform=platform).values_list("transaction_id", flat=True)
+    now = rows.filter(position=position).first()
+    if now is not None:
+        return now, position
+    # What this server has not yet given out was given by the old one, of an event that is lost.
+    is_foreign = Platform.objects.filter(pk=platform.pk).annotate(xmin=_xmin()).filter(xmin__lte=transaction_id)
+    return (0 if is_foreign.exists() else transaction_id), position
+
+
+def _is_expired(platform: Platform, cursor: tuple[int, int]) -> bool:
     last = EventHorizon.objects.filter(platform=platform).values_list("transaction_id", "position").first()
-    return last is not None and (int(cursor[0]), int(cursor[1])) < last
+    if last is None:
+        return False
+    if last[0] == 0:  # restored: what came before is in the order of its positions
+        return cursor[1] < last[1]
+    return cursor < last
 
 
 def representation(event: Event) -> dict[str, Any]:
