@@ -7,6 +7,7 @@ from celery import shared_task
 from django.conf import settings
 
 from moderation import analysis, audit, files, idempotency, reevaluation
+from moderation.sign_in import throttle
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,10 @@ def analyze_photo(photo_id: str) -> None:
 
 @shared_task(name="moderation.tasks.sweep_analyses")
 def sweep_analyses() -> None:
-    """Send again what got lost, and forget old idempotency keys."""
+    """Send again what got lost, and forget old idempotency keys and failed sign-ins."""
     analysis.sweep(analysis_terms())
     idempotency.forget_old()
+    throttle.forget_old()
 
 
 @shared_task(name="moderation.tasks.reevaluate")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
@@ -13,6 +13,7 @@ from unfold.forms import (  # type: ignore[import-untyped]  # unfold ships no ty
     UserCreationForm,
 )
 
+from moderation.sign_in import second_factor, throttle
 from moderation.trail import Told
 
 if TYPE_CHECKING:  # unfold has no types, and Django's classes take theirs while they are checked alone
@@ -30,7 +31,8 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class PersonAdmin(Told, Users, Looks):
-    list_display = ("username", "roles", "is_staff", "is_superuser", "is_active", "last_login")
+    list_display = ("username", "roles", "has_second_factor", "is_staff", "is_superuser", "is_active", "last_login")
+    actions = ("unlock_selected", "remove_second_factor")
     filter_horizontal = ()
     autocomplete_fields = ("groups",)
     # No single permissions here: a narrower role is a group of one's own.
@@ -46,7 +48,28 @@ class PersonAdmin(Told, Users, Looks):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """Fetch the roles along."""
-        return super().get_queryset(request).prefetch_related("groups")
+        return super().get_queryset(request).select_related("second_factor").prefetch_related("groups")
+
+    def has_superuser_permission(self, request: HttpRequest) -> bool:
+        """Ask for an administrator."""
+        return bool(getattr(request.user, "is_superuser", False))
+
+    @admin.action(description="Let them try to sign in again", permissions=["superuser"])
+    def unlock_selected(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Open the door for accounts that were locked by too many tries."""
+        opened = sum(throttle.unlock(person) for person in queryset)
+        messages.success(request, f"{opened} may try again.")
+
+    @admin.action(description="Remove their second factor", permissions=["superuser"])
+    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Let those sign in by password alone whose app and codes are lost."""
+        removed = sum(second_factor.remove(person) for person in queryset)
+        messages.success(request, f"{removed} second factors were removed.")
+
+    @admin.display(description="second factor", boolean=True)
+    def has_second_factor(self, person: User) -> bool:
+        """Say whether signing in asks for a code."""
+        return hasattr(person, "second_factor")
 
     @admin.display(description="roles")
     def roles(self, person: User) -> str:

@@ -1,5 +1,6 @@
 """Who posts what, what was seen on it, and what was decided."""
 
+from moderation.models.accounts import RecoveryCode, SecondFactor, SignInTally
 from moderation.models.analyses import Analysis, Face
 from moderation.models.audit import AuditEntry
 from moderation.models.ids import IdField, new_appeal_id, new_photo_id, new_platform_id, new_post_id, new_verdict_id
@@ -21,7 +22,10 @@ __all__ = [
     "Platform",
     "Policy",
     "Post",
+    "RecoveryCode",
     "Reevaluation",
+    "SecondFactor",
+    "SignInTally",
     "Verdict",
     "new_appeal_id",
     "new_photo_id",
