@@ -16,8 +16,8 @@ from pythonjsonlogger.json import JsonFormatter
 from mask_social import correlation
 
 FORMATS = ("json", "text")
-# PostgreSQL quotes the whole row that it refuses: captions, addresses, secrets.
-_QUOTED_ROW = re.compile(r"^(\s*)(DETAIL|CONTEXT|QUERY):.*$", re.MULTILINE)
+# PostgreSQL quotes the whole row that it refuses, to the end of what it says: captions, addresses, secrets.
+_QUOTED_ROW = re.compile(r"^\s*(DETAIL|CONTEXT|QUERY):.*", re.MULTILINE | re.DOTALL)
 
 _known: ContextVar[Mapping[str, object] | None] = ContextVar("log_fields", default=None)
 
@@ -63,7 +63,7 @@ class Json(JsonFormatter):
 
     def formatException(self, ei: _Excinfo) -> str:  # noqa: N802 - logging's own name
         """Leave out what the database quotes."""
-        return without_rows(str(super().formatException(ei)))
+        return without_rows_of(ei[1], str(super().formatException(ei)))
 
 
 class Text(logging.Formatter):
@@ -79,12 +79,23 @@ class Text(logging.Formatter):
 
     def formatException(self, ei: _Excinfo) -> str:  # noqa: N802 - logging's own name
         """Leave out what the database quotes."""
-        return without_rows(super().formatException(ei))
+        return without_rows_of(ei[1], super().formatException(ei))
 
 
 def without_rows(text: str) -> str:
-    """Take out of an error's text what PostgreSQL quotes of rows and statements."""
-    return _QUOTED_ROW.sub(r"\1\2: (left out)", text)
+    """Take out of a message what PostgreSQL quotes of rows and statements."""
+    return _QUOTED_ROW.sub(r"\1: (left out)", text)
+
+
+def without_rows_of(error: BaseException | None, text: str) -> str:
+    """Take the same out of a traceback, for the error and those behind it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        told = str(error)
+        text = text.replace(told, without_rows(told)) if told else text
+        error = error.__cause__ or error.__context__
+    return text
 
 
 def configuration(form: str, level: str) -> dict[str, Any]:
