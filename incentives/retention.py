@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 
 from incentives.models import Attempt, Delivery, Event, EventHorizon
 
@@ -41,21 +41,23 @@ def forget(before: datetime, now: datetime, *, for_at_most: timedelta) -> Forgot
 
 
 def _forget_some(before: datetime, now: datetime) -> Forgotten:
-    # By position: the primary key has the oldest first, and needs no second index for every event that is written.
-    oldest = Event.objects.order_by("position").values("pk")[:BATCH]
+    # By position, whose index has the oldest first, and by keys written out: where one statement asks for what is old,
+    # whole tables are read.
+    oldest = Event.objects.order_by("position").values_list("position", "created_at")[:BATCH]
+    old = [position for position, created_at in oldest if created_at < before]
     under_way = Delivery.objects.filter(event=OuterRef("pk"), status=Delivery.Status.SENDING, due_at__gt=now)
     with transaction.atomic():
-        old = Event.objects.filter(~Exists(under_way), pk__in=oldest, created_at__lt=before)
-        held = old.select_for_update(skip_locked=True, of=("self",)).order_by("position")
+        idle = Event.objects.filter(~Exists(under_way), pk__in=old)
+        held = idle.select_for_update(skip_locked=True, of=("self",)).order_by("position")
         rows = list(held.values_list("position", "transaction_id", "platform_id"))
         positions = [position for position, *_ in rows]
-        deliveries = Delivery.objects.filter(event__in=positions)
-        unsent = ~Q(status__in=(Delivery.Status.DELIVERED, Delivery.Status.FAILED))
-        given_up = deliveries.filter(unsent).count()
+        deliveries = list(Delivery.objects.filter(event__in=positions).values_list("pk", "status"))
+        keys = [pk for pk, _ in deliveries]
+        given_up = sum(status not in {Delivery.Status.DELIVERED, Delivery.Status.FAILED} for _, status in deliveries)
         # Raw: nothing else hangs on them, and no row need be read first. A delivery that staff send again at this very
         # moment makes the batch fail; the next run takes it.
-        _delete(Attempt.objects.filter(delivery__in=deliveries))
-        _delete(deliveries)
+        _delete(Attempt.objects.filter(delivery__in=keys))
+        _delete(Delivery.objects.filter(pk__in=keys))
         _delete(Event.objects.filter(pk__in=positions))
         _move_horizons(rows)
     return Forgotten(len(rows), given_up)
