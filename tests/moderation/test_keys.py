@@ -13,7 +13,7 @@ from django.urls import reverse
 from mask_social import clock
 from mask_social.errors import ApiError
 from moderation import api_keys
-from moderation.models import ApiKey, Platform
+from moderation.models import ApiKey, AuditEntry, Platform
 from tests import cast
 from tests.incentives.builders import at_once
 from tests.moderation.calls import Caller, problem
@@ -241,6 +241,7 @@ def test_a_key_issued_in_the_admin_is_in_its_answer_and_nowhere_else(staff: Clie
     assert with_key(plaintext).get("posts").status_code == 200
     elsewhere = [str(answer.cookies), str(dict(staff.session)), page(staff, "apikey_changelist")]
     elsewhere += [page(staff, "apikey_change", kept.pk), *map(str, LogEntry.objects.values_list())]
+    elsewhere += map(str, AuditEntry.objects.values_list())
     assert not any(plaintext[13:] in text for text in elsewhere)
 
 

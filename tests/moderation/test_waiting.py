@@ -1,10 +1,14 @@
 """Readers wait for news, and leave room for those who do not."""
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from moderation import waiting
+
+BASE = Path(__file__).resolve().parents[2]
 
 
 def test_it_reads_once_when_that_is_enough() -> None:
@@ -37,3 +41,9 @@ def test_without_a_place_to_wait_the_answer_comes_at_once_and_places_are_given_b
 
     assert (one_too_many, took < 5) == (False, True)
     assert waiting.read_until(lambda found: found > 1, iter((0, 1, 2)).__next__, 30) == 2
+
+
+def test_wherever_it_is_served_more_threads_than_wait_are_there() -> None:
+    for name in ("Dockerfile", "mask_social/stack/__init__.py"):
+        threads = re.findall(r'--threads(?:=|", ")(\d+)"', (BASE / name).read_text())
+        assert [int(count) >= waiting.MAX_WAITING + 4 for count in threads] == [True], name
