@@ -128,6 +128,10 @@ class Scene:
             "MASK_SOCIAL_ANALYSIS_SECONDS": str(ANALYSIS_SECONDS),
             "MASK_SOCIAL_ANALYSIS_WORKER_MIB": str(WORKER_MIB),
             "MASK_SOCIAL_CLOCK_FILE": str(self.clock.path),
+            # Weeks go by in minutes, and a dozen authors post what thousands do in an hour.
+            "MASK_SOCIAL_EVENT_DAYS": "3650",
+            "MASK_SOCIAL_RATE_AUTHOR": "1000000",
+            "MASK_SOCIAL_RATE_KEY": "1000000",
             "MASK_SOCIAL_SWEEP_SECONDS": "1",
             # A clock that jumps makes every photo that waits an old one, and a few authors post everything.
             "MASK_SOCIAL_MAX_QUEUE_SECONDS": "1000000",
