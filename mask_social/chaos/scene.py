@@ -133,9 +133,8 @@ class Scene:
             "MASK_SOCIAL_RATE_AUTHOR": "1000000",
             "MASK_SOCIAL_RATE_KEY": "1000000",
             "MASK_SOCIAL_SWEEP_SECONDS": "1",
-            # A clock that jumps makes every photo that waits an old one, and a few authors post everything.
+            # A clock that jumps makes every photo that waits an old one.
             "MASK_SOCIAL_MAX_QUEUE_SECONDS": "1000000",
-            "MASK_SOCIAL_RATE_AUTHOR": "1000000",
             "MASK_SOCIAL_WEBHOOK_SECONDS": str(WEBHOOK_SECONDS),
             "MASK_SOCIAL_WEBHOOK_RETRY_SECONDS": ",".join(map(str, RETRY_SECONDS)),
             "STORAGE_URL": self.disk.folder.as_uri(),
