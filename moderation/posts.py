@@ -111,8 +111,8 @@ def _insert(post_id: str, new: NewPost, stored: Sequence[tuple[str, str]], terms
             size=len(photo.content),
             original_format=photo.original_format,
             source_url=photo.source_url,
-            pdq=photo.fingerprint and photo.fingerprint.bits,
-            pdq_quality=photo.fingerprint and photo.fingerprint.quality,
+            pdq=photo.fingerprint.bits if photo.fingerprint else None,
+            pdq_quality=photo.fingerprint.quality if photo.fingerprint else None,
         )
         for position, (photo, (photo_id, name)) in enumerate(zip(new.photos, stored, strict=True))
     )
