@@ -214,6 +214,11 @@ def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     return problem_page(HTTPStatus.BAD_REQUEST, "bad_request", "The request could not be read.")
 
 
+def forbidden(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """Answer what Django itself forbids."""
+    return problem_page(HTTPStatus.FORBIDDEN, "permission_denied", "This is not allowed.")
+
+
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     """Answer a path that leads nowhere."""
     return problem_page(HTTPStatus.NOT_FOUND, "not_found", f"There is nothing at {request.path}.")

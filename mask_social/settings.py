@@ -107,6 +107,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = reverse_lazy("admin:login")
 
 # The staff's door: moderation.sign_in.
+CSRF_FAILURE_VIEW = "mask_social.error_pages.csrf_failure"
 REQUIRE_TOTP = env.bool("MASK_SOCIAL_REQUIRE_TOTP", default=False)
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -188,6 +189,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "moderation.schema.describe_limits",
+        "moderation.schema_requests.describe_requests",
     ],
     "ENUM_NAME_OVERRIDES": {
         "PostStatus": "moderation.models.Post.Status",

@@ -28,5 +28,6 @@ urlpatterns = [
 ]
 
 handler400 = "mask_social.errors.bad_request"
-handler404 = "mask_social.errors.not_found"
-handler500 = "mask_social.errors.server_error"
+handler403 = "mask_social.error_pages.forbidden"
+handler404 = "mask_social.error_pages.not_found"
+handler500 = "mask_social.error_pages.server_error"

@@ -135,7 +135,7 @@ class PostAdmin(ReadOnly, ModelAdmin[Post]):
     def overrule_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Take the reviewer's word; what is refused is shown with the reason."""
         if not self.has_overrule_permission(request):
-            raise PermissionDenied
+            raise PermissionDenied("moderation.add_verdict")
         post = get_object_or_404(Post, pk=unquote(object_id))
         form = OverruleForm(request.POST)
         if form.is_valid():

@@ -40,7 +40,7 @@ class ReevaluationAdmin(Operated, ModelAdmin[Reevaluation]):
     ) -> HttpResponse:
         """Show what would change, and start when that has been seen."""
         if not self.has_add_permission(request):
-            raise PermissionDenied
+            raise PermissionDenied("moderation.add_reevaluation")
         form = ReevaluationForm(request.POST or None)
         context = {
             **self.admin_site.each_context(request),
