@@ -81,7 +81,7 @@ def _remembering(options: argparse.Namespace, photos: Sequence[Path]) -> Any:
     from mask_social.bench.service import serving
 
     limit = {"MASK_SOCIAL_ANALYSIS_WORKER_MIB": str(options.mebibytes)} if options.mebibytes else {}
-    with serving() as service:
+    with serving(parts=()) as service:  # rewards and webhooks are others' work
         report = memory.measure(service, photos[: options.distinct], options.count, limit)
     memory.write(report, options.out)
     return report

@@ -21,16 +21,15 @@ _BATCH = 500
 _SETTLED = 0.1
 _SIZE = (960, 420)
 _MARGIN = 64
-_INK, _GRID, _LINE, _OTHER = (40, 40, 46), (222, 222, 228), (29, 78, 216), (180, 83, 9)
+_INK, _GRID, _LINE = (40, 40, 46), (222, 222, 228), (29, 78, 216)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """At a moment: photos looked at so far, and MiB held by the analysing process and by the one of rewards."""
+    """At a moment: photos looked at so far, and MiB held by the process that looks at them."""
 
     photos: int
-    analysis: float
-    default: float
+    mebibytes: float
     process: int
 
 
@@ -44,7 +43,7 @@ class Report:
     @property
     def growth(self) -> float:
         """Return MiB for 1,000 photos, the slope of the line through the samples once all has settled."""
-        return _slope([(sample.photos, sample.analysis) for sample in self.settled]) * 1000
+        return _slope([(sample.photos, sample.mebibytes) for sample in self.settled]) * 1000
 
     @property
     def settled(self) -> Sequence[Sample]:
@@ -73,7 +72,7 @@ def measure(service: Service, photos: Sequence[Path], count: int, environment: d
                 for create in islice(posts, min(_BATCH, count - made)):
                     create()
                     made += 1
-            if sample := _sample(service, parent, done.count()):
+            if sample := _sample(parent, done.count()):
                 samples.append(sample)
             time.sleep(_SAMPLE_SECONDS)
     wait_until(lambda: done.count() >= count, 60)
@@ -85,10 +84,8 @@ def write(report: Report, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "memory.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["photos", "analysis_mib", "default_mib", "process"])
-        table.writerows(
-            [one.photos, f"{one.analysis:.1f}", f"{one.default:.1f}", one.process] for one in report.samples
-        )
+        table.writerow(["photos", "mebibytes", "process"])
+        table.writerows([one.photos, f"{one.mebibytes:.1f}", one.process] for one in report.samples)
     _curve(report.samples).save(folder / "memory.png", optimize=True)
 
 
@@ -111,14 +108,13 @@ def _posts(service: Service, photos: Sequence[Path]) -> Iterator[Callable[[], ob
         yield partial(posts.create_post, new, analysis_terms())
 
 
-def _sample(service: Service, parent: int, photos: int) -> Sample | None:
+def _sample(parent: int, photos: int) -> Sample | None:
     try:
         children = psutil.Process(parent).children()
         workers = sorted(children, key=lambda child: child.memory_info().rss)
         if not workers:
             return None
-        default = psutil.Process(service.stack.process("default").pid).memory_info().rss
-        return Sample(photos, workers[-1].memory_info().rss / _MIB, default / _MIB, workers[-1].pid)
+        return Sample(photos, workers[-1].memory_info().rss / _MIB, workers[-1].pid)
     except psutil.NoSuchProcess:  # it is being replaced
         return None
 
@@ -134,7 +130,7 @@ def _curve(samples: Sequence[Sample]) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     width, height = _SIZE[0] - 2 * _MARGIN, _SIZE[1] - 2 * _MARGIN
     most_photos = max(sample.photos for sample in samples) or 1
-    most_mib = max(max(sample.analysis, sample.default) for sample in samples) * 1.15
+    most_mib = max(sample.mebibytes for sample in samples) * 1.15
 
     def place(photos: float, mib: float) -> tuple[float, float]:
         return _MARGIN + width * photos / most_photos, _SIZE[1] - _MARGIN - height * mib / most_mib
@@ -145,7 +141,6 @@ def _curve(samples: Sequence[Sample]) -> Image.Image:
         pen.text((8, place(0, mib)[1] - 6), f"{mib:.0f} MiB", _INK)
         pen.text((place(photos, 0)[0] - 14, _SIZE[1] - _MARGIN + 8), f"{photos:,.0f}", _INK)
     pen.text((_SIZE[0] // 2 - 60, _SIZE[1] - 26), "photos looked at", _INK)
-    for name, colour, top in (("analysis", _LINE, 14), ("default", _OTHER, 30)):
-        pen.line([place(one.photos, getattr(one, name)) for one in samples], colour, 2)
-        pen.text((_MARGIN, top), f"worker of the queue {name}", colour)
+    pen.line([place(one.photos, one.mebibytes) for one in samples], _LINE, 2)
+    pen.text((_MARGIN, 14), "memory of the process that looks at photos (RSS)", _LINE)
     return picture

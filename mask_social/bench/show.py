@@ -112,10 +112,9 @@ def remembering(report: memory.Report, out: Console) -> None:
     """Print whether a worker grows."""
     first, last = report.settled[0], report.settled[-1]
     out.print(
-        f"{last.photos:,} photos in {report.seconds:.0f} s: {first.analysis:.0f} MiB after {first.photos:,}, "
-        f"{last.analysis:.0f} MiB at the end, {max(one.analysis for one in report.samples):.0f} at most; "
-        f"slope {report.growth:+.2f} MiB for 1,000 photos; {report.processes} processes one after another. "
-        f"The worker of rewards: {first.default:.0f} to {last.default:.0f} MiB."
+        f"{last.photos:,} photos in {report.seconds:.0f} s: {first.mebibytes:.0f} MiB after {first.photos:,}, "
+        f"{last.mebibytes:.0f} MiB at the end, {max(one.mebibytes for one in report.samples):.0f} at most; "
+        f"slope {report.growth:+.2f} MiB for 1,000 photos; {report.processes} processes one after another."
     )
 
 
