@@ -34,7 +34,7 @@ TOO_MANY: Codes = {HTTPStatus.CONFLICT: ("too_many_endpoints",)}
 BAD_ENDPOINT: Codes = {
     HTTPStatus.BAD_REQUEST: (
         *("validation_error", "required", "unknown_field"),
-        *("invalid_url", "insecure_url", "forbidden_address"),
+        *("invalid_url", "insecure_url", "forbidden_address", "forbidden_port"),
     )
 }
 BAD_FIELDS: Codes = {HTTPStatus.BAD_REQUEST: ("validation_error", "invalid", "invalid_choice", "unknown_field")}
@@ -74,7 +74,7 @@ class EndpointsView(APIView):
             platform_of(request),
             serializer.validated_data["url"],
             serializer.validated_data.get("event_types", ()),
-            allow_private=settings.ALLOW_PRIVATE_ADDRESSES,
+            **_reach(),
         )
         return Response(EndpointSecretSerializer(endpoint).data, status=HTTPStatus.CREATED)
 
@@ -102,9 +102,7 @@ class EndpointView(APIView):
         endpoint = _endpoint(request, endpoint_id)
         serializer = EndpointChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        changed = endpoints.change(
-            endpoint, **serializer.validated_data, allow_private=settings.ALLOW_PRIVATE_ADDRESSES
-        )
+        changed = endpoints.change(endpoint, **serializer.validated_data, **_reach())
         return Response(EndpointSerializer(changed).data)
 
     @extend_schema(
@@ -180,6 +178,11 @@ class EndpointReplayView(APIView):
         following = None if replayed.next is None else pagination.encode([replayed.next])
         body = ReplayedSerializer({"deliveries": replayed.deliveries, "next": following}).data
         return Response(body, status=HTTPStatus.ACCEPTED)
+
+
+def _reach() -> dict[str, Any]:
+    """Read from the settings where webhooks may go."""
+    return {"allow_private": settings.ALLOW_PRIVATE_ADDRESSES, "ports": settings.OUTGOING_PORTS}
 
 
 def _own(request: Request) -> Any:

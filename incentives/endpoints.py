@@ -1,6 +1,6 @@
 """Webhook endpoints: where a platform listens."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ from django.db.models import Prefetch, QuerySet
 
 from incentives import signing, webhooks
 from incentives.models import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
-from mask_social import clock, guarded_http
+from mask_social import clock, guarded_http, public_addresses
 from mask_social.errors import ApiError
 from moderation.models import Platform
 
@@ -19,9 +19,16 @@ SHOWN_DELIVERIES = 20
 LONGEST_URL = 2000
 
 
-def create(platform: Platform, url: str, event_types: Sequence[str], *, allow_private: bool) -> WebhookEndpoint:
+def create(
+    platform: Platform,
+    url: str,
+    event_types: Sequence[str],
+    *,
+    allow_private: bool,
+    ports: Collection[int] = guarded_http.ALLOWED_PORTS,
+) -> WebhookEndpoint:
     """Make an endpoint with a secret of its own; no types means every type."""
-    check_url(url, allow_private=allow_private)
+    check_url(url, allow_private=allow_private, ports=ports)
     with transaction.atomic():
         Platform.objects.select_for_update(no_key=True).get(pk=platform.pk)  # so that the count stays true
         if WebhookEndpoint.objects.filter(platform=platform).count() >= MAX_PER_PLATFORM:
@@ -44,11 +51,12 @@ def change(
     event_types: Sequence[str] | None = None,
     status: str | None = None,
     allow_private: bool,
+    ports: Collection[int] = guarded_http.ALLOWED_PORTS,
 ) -> WebhookEndpoint:
     """Change what is given; what happens while an endpoint is disabled is sent once it is enabled."""
     changed = []
     if url is not None:
-        check_url(url, allow_private=allow_private)
+        check_url(url, allow_private=allow_private, ports=ports)
         endpoint.url = url
         changed.append("url")
     if event_types is not None:
@@ -96,7 +104,7 @@ def recent_deliveries(endpoint: WebhookEndpoint) -> QuerySet[Delivery]:
     ]
 
 
-def check_url(url: str, *, allow_private: bool) -> None:
+def check_url(url: str, *, allow_private: bool, ports: Collection[int]) -> None:
     """Refuse what could never be sent to; names are resolved and vetted at every attempt, not here."""
     try:
         parts = urlsplit(url)
@@ -110,9 +118,11 @@ def check_url(url: str, *, allow_private: bool) -> None:
         return
     if parts.scheme != "https":
         raise _refusal("insecure_url", "Webhooks are sent over https only.")
-    address, name = guarded_http.address_in(host), host.rstrip(".")
+    if (443 if port is None else port) not in ports:
+        raise _refusal("forbidden_port", "Webhooks are not sent to this port.")
+    address, name = public_addresses.address_in(host), host.rstrip(".")
     is_local = name == "localhost" or name.endswith(".localhost")
-    if is_local or (address is not None and not guarded_http.is_public(address)):
+    if is_local or (address is not None and not public_addresses.is_public(address)):
         raise _refusal("forbidden_address", "Webhooks are sent to public addresses only.")
 
 

@@ -1,6 +1,6 @@
 """The guarded POST: the one way out of the webhooks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mask_social import guarded_http
@@ -26,7 +26,15 @@ class Answer:
     text: str
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool, seconds: float) -> Answer:
+def post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    allow_private: bool,
+    seconds: float,
+    ports: Collection[int] = guarded_http.ALLOWED_PORTS,
+) -> Answer:
     """POST to an address that was vetted, follow no redirect, and give up after `seconds` in all."""
     try:
         response = guarded_http.request(
@@ -39,6 +47,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bo
             read_timeout=seconds,
             deadline=seconds,
             max_bytes=MAX_ANSWER_BYTES,
+            ports=ports,
             cut=True,  # it is the status that says whether the endpoint took it
         )
     except guarded_http.ForbiddenAddress as error:

@@ -135,4 +135,5 @@ def delivery_terms() -> webhooks.Terms:
         parallel=settings.WEBHOOK_PARALLEL,
         slow_places=settings.WEBHOOK_SLOW_PLACES,
         failing_limit=settings.WEBHOOK_FAILING_LIMIT,
+        ports=settings.OUTGOING_PORTS,
     )

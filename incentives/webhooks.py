@@ -7,7 +7,7 @@ a time in a row. Who sends when is `dispatch`'s to say; how many go to one endpo
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -20,7 +20,7 @@ from django.db.models.functions import Least
 
 from incentives import events, http, observed, signing
 from incentives.models import Attempt, Delivery, Event, WebhookEndpoint
-from mask_social import clock, correlation
+from mask_social import clock, correlation, guarded_http
 
 SHOWN_CHARACTERS = 1000  # of an answer
 BATCH = 1000  # deliveries of one short transaction
@@ -54,6 +54,7 @@ class Terms:
     slow_places: int = 8
     # After so long a run of failures an endpoint is disabled.
     failing_limit: timedelta = timedelta(days=5)
+    ports: Collection[int] = guarded_http.ALLOWED_PORTS
 
     @property
     def longest_attempt(self) -> timedelta:
@@ -189,7 +190,12 @@ def _attempt(delivery: Delivery, terms: Terms) -> Outcome:
     headers = signed_headers(delivery.endpoint, delivery.event, body, now)
     try:
         answer = http.post(
-            delivery.endpoint.url, body, headers, allow_private=terms.allow_private, seconds=terms.timeout_seconds
+            delivery.endpoint.url,
+            body,
+            headers,
+            allow_private=terms.allow_private,
+            ports=terms.ports,
+            seconds=terms.timeout_seconds,
         )
     except http.DeliveryError as error:
         return Outcome(error=str(error), is_permanent=error.permanent)

@@ -1,4 +1,4 @@
-"""HTTP to addresses that strangers named: only public ones, only so long, only so much.
+"""HTTP to addresses that strangers named: only public ones, only listed ports, only so long, only so much.
 
 The address that was vetted is the one connected to, so a name that resolves differently a moment later (DNS rebinding)
 gains nothing. Proxies of the environment are not used: they would connect for us to an address nobody vetted.
@@ -12,22 +12,21 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from mask_social.public_addresses import IPAddress, is_public
 
 _PORTS = {"http": 80, "https": 443}
+#: Where web servers listen. Others are the doors of mail, databases and shells, which take parts of HTTP for orders.
+ALLOWED_PORTS = frozenset({80, 443, 8080, 8443})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK = 64 * 1024
+_HEAD_BYTES = 64 * 1024  # status and headers; http.client would take 6 MB of them, and "100 Continue" without end
 _URL_SAFE = "!$%&'()*+,-./:;=?@[]_~"
-# RFC 6052: a gateway turns these into the IPv4 address in their last 32 bits.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# RFC 8215, local NAT64, and RFC 4291 2.5.5.1, IPv4-compatible: what they lead to is never ours to guess.
-_OPAQUE = (ipaddress.IPv6Network("64:ff9b:1::/48"), ipaddress.IPv6Network("::/96"))
 # Certificates are checked against the name in the URL, by the system's own trust store.
 _tls_context: ssl.SSLContext | None = None
 _tls_lock = threading.Lock()
@@ -49,8 +48,12 @@ class ForbiddenAddress(GuardedHttpError):  # noqa: N818 - as above
         self.redirected = redirected
 
 
+class ForbiddenPort(ForbiddenAddress):
+    """The URL names a port that is not listed."""
+
+
 class TooLarge(GuardedHttpError):  # noqa: N818 - as above
-    """The answer has more bytes than allowed."""
+    """The answer has more bytes than allowed, or takes far more to say them."""
 
 
 class TooSlow(GuardedHttpError):  # noqa: N818 - as above
@@ -88,13 +91,14 @@ def request(
     max_bytes: int,
     max_redirects: int = 0,
     cut: bool = False,
+    ports: Collection[int] = ALLOWED_PORTS,
 ) -> GuardedResponse:
     """Make one request and return its whole answer, or raise a GuardedHttpError.
 
     All times are seconds; `deadline` bounds everything together, from the name's resolution to the last byte, so that
     no slow drip holds us. With `max_redirects` of 0 a redirect is an answer like any other; otherwise it is followed,
     each address vetted anew, for GET alone. With `cut`, an answer of more than `max_bytes` is no error; its beginning
-    is returned.
+    is returned. `allow_private` allows any address and any port, otherwise public ones and those of `ports`.
     """
     if max_redirects and method != "GET":
         raise ValueError("Only a GET may follow redirects.")
@@ -103,6 +107,8 @@ def request(
     for hop in range(max_redirects + 1):
         target = _Target.of(url)
         try:
+            if not allow_private and target.port not in ports:
+                raise ForbiddenPort(f"Port {target.port} is not among those that are called.")
             response = _once(method, target, sent, body, allow_private, clock, max_bytes, cut=cut)
         except ForbiddenAddress as error:
             error.redirected = hop > 0
@@ -117,33 +123,6 @@ def request(
         if _Target.of(url).origin != target.origin:
             sent = {name: value for name, value in sent.items() if name.lower() not in {"authorization", "cookie"}}
     raise TooManyRedirects(f"The address was redirected more than {max_redirects} times.")
-
-
-def address_in(host: str) -> IPAddress | None:
-    """Return the address that a host spells out, in any way that a resolver reads; None for a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))  # 2130706433, 0x7f.1 and 127.1 are all 127.0.0.1
-    except (OSError, ValueError):  # ValueError: letters beyond ASCII
-        return None
-
-
-def is_public(address: IPAddress) -> bool:
-    """Say whether anybody on the internet could reach the address, and nobody only we can see stands behind it."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        if address in _NAT64:
-            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if address.scope_id is not None or address.is_site_local or any(address in network for network in _OPAQUE):
-            return False
-        tunnelled = (address.sixtofour, *(address.teredo or ()))
-        if not all(is_public(inner) for inner in tunnelled if inner is not None):
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +197,12 @@ def _once(
         with closing(_connect(target, addresses, clock)) as plain:
             connection = http.client.HTTPConnection(target.host, target.port)
             # http.client only ever calls sendall, makefile and close of it.
-            connection.sock = cast(Any, _Wire(plain, clock))
+            wire = _Wire(plain, clock)
+            connection.sock = cast(Any, wire)
             whole = {"Host": target.host_header, "Accept-Encoding": "identity", "Connection": "close"} | dict(headers)
             connection.request(method, target.path, body=body, headers=whole)
             with closing(connection.getresponse()) as response:
+                wire.allow(max_bytes)
                 received = _read(response, max_bytes, cut=cut)
     except TimeoutError as error:
         raise TooSlow("The other side took too long.") from error
@@ -237,12 +218,15 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, *, cut: bool) -> b
     if expected is not None and expected > max_bytes and not cut:
         raise TooLarge(f"The answer has {expected} bytes; {max_bytes} are allowed.")
     received = bytearray()
-    while chunk := response.read1(_CHUNK):
-        received += chunk
-        if len(received) > max_bytes:
-            if cut:
-                return bytes(received[:max_bytes])
-            raise TooLarge(f"The answer has more than {max_bytes} bytes.")
+    try:
+        while chunk := response.read1(_CHUNK):
+            received += chunk
+            if len(received) > max_bytes:
+                raise TooLarge(f"The answer has more than {max_bytes} bytes.")
+    except TooLarge:
+        if cut:
+            return bytes(received[:max_bytes])
+        raise
     if expected is not None and len(received) < expected:  # http.client lets a short body pass when read in pieces
         raise Unreachable("The answer was cut short.")
     return bytes(received)
@@ -316,32 +300,47 @@ def _tls() -> ssl.SSLContext:
 
 
 class _Wire:
-    """A socket whose every step is bounded by what is left of the time."""
+    """A socket whose every step is bounded by what is left of the time and of the bytes."""
 
     def __init__(self, wire: socket.socket, clock: _Clock) -> None:
         self._wire = wire
         self._clock = clock
+        self._left = _HEAD_BYTES
+
+    def allow(self, body_bytes: int) -> None:
+        """Let a body come: chunks of reasonable size take no more than its bytes again, trailers included."""
+        self._left += 2 * body_bytes + _HEAD_BYTES
 
     def sendall(self, data: bytes) -> None:
+        # Not the socket's own: over TLS it grants each piece the whole time anew.
+        rest = memoryview(data)
+        while rest:
+            self._wire.settimeout(self._clock.left(self._clock.read_timeout))
+            rest = rest[self._wire.send(rest) :]
+
+    def receive(self, buffer: Any) -> int:
+        """Read what is there into the buffer."""
         self._wire.settimeout(self._clock.left(self._clock.read_timeout))
-        self._wire.sendall(data)
+        count = self._wire.recv_into(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise TooLarge("The answer takes far more bytes than it says.")
+        return count
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Incoming(self._wire, self._clock))
+        return io.BufferedReader(_Incoming(self))
 
     def close(self) -> None:
         """Do nothing: http.client closes before the body is read; whoever connected closes."""
 
 
 class _Incoming(io.RawIOBase):
-    def __init__(self, wire: socket.socket, clock: _Clock) -> None:
+    def __init__(self, wire: _Wire) -> None:
         super().__init__()
         self._wire = wire
-        self._clock = clock
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._wire.settimeout(self._clock.left(self._clock.read_timeout))
-        return self._wire.recv_into(buffer)
+        return self._wire.receive(buffer)

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from mask_social import clock, embedded, storage
+from mask_social import clock, embedded, guarded_http, storage
 from mask_social.env import env, local_secret, log_format, log_level, positive, public_url, var_directory, whole
 from mask_social.observability import logs
 
@@ -213,6 +213,7 @@ SWEEP_SECONDS = positive("MASK_SOCIAL_SWEEP_SECONDS", 10)
 
 # Fetching photos and posting webhooks: public addresses only, unless a developer says otherwise.
 ALLOW_PRIVATE_ADDRESSES = env.bool("MASK_SOCIAL_ALLOW_PRIVATE_ADDRESSES", default=False)
+OUTGOING_PORTS = frozenset(env.list("MASK_SOCIAL_OUTGOING_PORTS", cast=int, default=sorted(guarded_http.ALLOWED_PORTS)))
 FETCH_DEADLINE_SECONDS = positive("MASK_SOCIAL_FETCH_SECONDS", 15)
 WEBHOOK_TIMEOUT_SECONDS = positive("MASK_SOCIAL_WEBHOOK_SECONDS", 10)
 # Waits before the second and later tries, 75 hours in all; the last try over, the delivery has failed.

@@ -1,7 +1,7 @@
 """Photos that are named by URL: fetched from public addresses, all of a request within one deadline."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -16,6 +16,7 @@ _HEADERS = {"User-Agent": "mask_social/1 (+photo fetcher)", "Accept": "image/jpe
 _CODES: dict[type[guarded_http.GuardedHttpError], str] = {
     guarded_http.InvalidUrl: "url_invalid",
     guarded_http.ForbiddenAddress: "url_not_public",
+    guarded_http.ForbiddenPort: "url_port_not_allowed",
     guarded_http.TooLarge: "url_too_large",
     guarded_http.TooSlow: "url_too_slow",
     guarded_http.TooManyRedirects: "url_too_many_redirects",
@@ -30,6 +31,7 @@ class FetchTerms:
     deadline: float
     max_bytes: int
     allow_private: bool
+    ports: Collection[int] = guarded_http.ALLOWED_PORTS
 
 
 def fetch_all(urls: Sequence[str], terms: FetchTerms) -> list[Upload]:
@@ -50,6 +52,7 @@ def _fetch(url: str, pointer: str, ends: float, terms: FetchTerms) -> Upload:
             deadline=ends - time.monotonic(),
             max_bytes=terms.max_bytes,
             max_redirects=_MAX_REDIRECTS,
+            ports=terms.ports,
         )
     except guarded_http.GuardedHttpError as error:
         code = _CODES[type(error)]

@@ -106,6 +106,7 @@ class PostListView(APIView):
                     "unsupported_format",
                     "url_invalid",
                     "url_not_public",
+                    "url_port_not_allowed",
                     "url_redirect_not_public",
                     "url_too_large",
                     "url_too_slow",
@@ -146,7 +147,10 @@ class PostListView(APIView):
             found = fetching.fetch_all(
                 fields["photo_urls"],
                 fetching.FetchTerms(
-                    settings.FETCH_DEADLINE_SECONDS, settings.MAX_PHOTO_BYTES, settings.ALLOW_PRIVATE_ADDRESSES
+                    settings.FETCH_DEADLINE_SECONDS,
+                    settings.MAX_PHOTO_BYTES,
+                    settings.ALLOW_PRIVATE_ADDRESSES,
+                    settings.OUTGOING_PORTS,
                 ),
             )
             new = posts.NewPost(

@@ -241,6 +241,8 @@ def test_the_secret_is_told_once() -> None:
         ("https://[::ffff:10.0.0.1]/", "forbidden_address"),
         ("https://localhost/", "forbidden_address"),
         ("https://hooks.localhost./", "forbidden_address"),
+        ("https://feed.example.org:22/", "forbidden_port"),
+        ("https://feed.example.org:6379/hooks", "forbidden_port"),
         ("https://2130706433/", "forbidden_address"),
         ("https://0x7f.1/", "forbidden_address"),
         ("https://feed.example.org/" + "a" * 2000, "max_length"),

@@ -188,7 +188,10 @@ def test_a_private_address_is_never_called_and_the_delivery_fails_at_once() -> N
     with Receiver() as receiver:
         delivery = make_delivery(receiver.url)
         webhooks.deliver(
-            delivery.pk, webhooks.Terms(allow_private=False, timeout_seconds=5, retry_seconds=TERMS.retry_seconds)
+            delivery.pk,
+            webhooks.Terms(
+                allow_private=False, timeout_seconds=5, retry_seconds=TERMS.retry_seconds, ports=range(1, 65536)
+            ),
         )
 
     assert receiver.received == []

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import pytest
 from pytest_django.fixtures import Settings
 
-from mask_social import guarded_http
+from mask_social import guarded_http, public_addresses
 from moderation.models import Photo
 from tests import cast
 from tests.moderation.calls import Caller, photo, problem
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+ANY_PORT = range(1, 65536)
 
 
 @dataclass(slots=True)
@@ -107,9 +108,15 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
+def any_port(settings: Settings) -> None:
+    """Let photos be fetched from the port that the test's site got."""
+    settings.OUTGOING_PORTS = ANY_PORT
+
+
+@pytest.fixture
+def loopback_is_public(monkeypatch: pytest.MonkeyPatch, any_port: None) -> None:
     """Let 127.0.0.1, where the test's site is, pass for the internet; everything else is judged as always."""
-    judge = guarded_http.is_public
+    judge = public_addresses.is_public
     site = ipaddress.ip_address("127.0.0.1")
     monkeypatch.setattr(guarded_http, "is_public", lambda address: address == site or judge(address))
 
@@ -123,6 +130,7 @@ def get(url: str, **changes: object) -> guarded_http.GuardedResponse:
         "deadline": 1.5,
         "max_bytes": 100_000,
         "max_redirects": 3,
+        "ports": ANY_PORT,
     }
     return guarded_http.request("GET", url, **(limits | changes))  # type: ignore[arg-type]  # tests vary any of them
 
@@ -134,18 +142,16 @@ def get(url: str, **changes: object) -> guarded_http.GuardedResponse:
         *("0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1", "192.0.2.1", "198.18.0.1"),  # noqa: S104 - an address to be refused, not to listen on
         *("::1", "::", "fe80::1", "fc00::1", "ff02::1", "fec0::1", "2001:db8::1", "fe80::1%eth0"),
         *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1"),
-        *("2002:7f00:1::", "2002:a00:1::1", "::127.0.0.1"),
+        *("2002:7f00:1::", "2002:a00:1::1", "::127.0.0.1", "::ffff:8.8.8.8", "2002:808:808::1", "168.63.129.16"),
     ],
 )
 def test_an_address_that_is_not_public_is_known_as_such(address: str) -> None:
-    assert not guarded_http.is_public(ipaddress.ip_address(address))
+    assert not public_addresses.is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-)
+@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "64:ff9b::808:808"])
 def test_a_public_address_is_known_as_such(address: str) -> None:
-    assert guarded_http.is_public(ipaddress.ip_address(address))
+    assert public_addresses.is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(
@@ -292,6 +298,7 @@ def test_files_and_urls_make_one_post(caller: Caller, site: Site) -> None:
         (cut_short, "url_unreachable"),
         (redirect("http://10.0.0.1/"), "url_redirect_not_public"),
         (redirect("http://169.254.169.254/latest/meta-data"), "url_redirect_not_public"),
+        (redirect("http://rebound.example.org/"), "url_redirect_not_public"),
         (redirect("file:///etc/passwd"), "url_invalid"),
         (redirect("http://[::1"), "url_invalid"),
         (redirect("/bad"), "url_too_many_redirects"),
@@ -302,9 +309,16 @@ def test_files_and_urls_make_one_post(caller: Caller, site: Site) -> None:
     ],
 )
 def test_a_bad_url_is_refused_with_its_code_and_leaves_nothing(
-    caller: Caller, site: Site, settings: Settings, answer: Answer, code: str
+    caller: Caller, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch, answer: Answer, code: str
 ) -> None:
     settings.FETCH_DEADLINE_SECONDS = 1.5
+    resolve = guarded_http._getaddrinfo
+    rebound = ipaddress.ip_address("10.0.0.1")
+    monkeypatch.setattr(
+        guarded_http,
+        "_getaddrinfo",
+        lambda host, port: [rebound] if host == "rebound.example.org" else resolve(host, port),
+    )
     site.answers["/good"] = whole(cast.make_jpeg())
     site.answers["/bad"] = answer
 
@@ -314,12 +328,30 @@ def test_a_bad_url_is_refused_with_its_code_and_leaves_nothing(
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("nothing_changes")
+@pytest.mark.usefixtures("nothing_changes", "any_port")
 def test_a_private_address_is_refused_and_never_asked(caller: Caller, site: Site) -> None:
     response = caller.send_json({"author_id": "ann", "photo_urls": [site.url("/")]})
 
     assert problem(response) == (400, "url_not_public", ["/photo_urls/0"])
     assert site.asked == []
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("loopback_is_public", "nothing_changes")
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_port_that_is_not_listed_is_never_asked(caller: Caller, site: Site, settings: Settings, hidden: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0.2)
+        settings.OUTGOING_PORTS = [site.port]
+        url = f"http://127.0.0.1:{other.getsockname()[1]}/"
+        site.answers["/"] = redirect(url)
+
+        response = caller.send_json({"author_id": "ann", "photo_urls": [site.url("/") if hidden else url]})
+
+        code = "url_redirect_not_public" if hidden else "url_port_not_allowed"
+        assert problem(response) == (400, code, ["/photo_urls/0"])
+        with pytest.raises(TimeoutError):
+            other.accept()
 
 
 @pytest.mark.django_db
