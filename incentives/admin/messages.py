@@ -233,7 +233,8 @@ class WebhookEndpointAdmin(Operated, ModelAdmin[WebhookEndpoint]):
     @admin.display(description="paused until")
     def paused(self, endpoint: WebhookEndpoint) -> SafeString:
         """Return until when it asked for quiet."""
-        return moment(endpoint.paused_until)
+        until = endpoint.paused_until
+        return moment(until if until and until > clock.now() else None)
 
     @admin.display(description="disabled")
     def disabled(self, endpoint: WebhookEndpoint) -> SafeString:

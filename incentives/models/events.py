@@ -186,9 +186,9 @@ class Delivery(models.Model):
         HELD = "held", "kept until its endpoint is enabled"
 
     id = IdField(default=new_delivery_id)
-    # No index of its own: the unique constraint's begins with it. Of an attempt's delivery the same is true.
+    # None of these keys has an index of its own: another begins with it. Of an attempt's delivery the same is true.
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
-    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
     # When a pending one is due, or when the lease of one being sent runs out: no two claims have the same lease, so
     # it also tells whose claim it is. A held one was due when it was written: once its endpoint is enabled, the oldest
@@ -211,6 +211,8 @@ class Delivery(models.Model):
             ),
             # replay.py
             models.Index(name="delivery_given_up", fields=["endpoint", "event"], condition=Q(status="failed")),
+            # the youngest of an endpoint, for its page
+            models.Index(name="delivery_youngest", fields=["endpoint", "id"]),
             # how many are being sent to an endpoint
             models.Index(name="delivery_sending", fields=["endpoint"], condition=Q(status="sending")),
         ]

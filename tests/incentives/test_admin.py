@@ -1,6 +1,7 @@
 """What staff see and do: every page opens, in the same number of queries however many rows there are."""
 
 import importlib
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -158,6 +159,21 @@ def test_staff_end_a_secret_that_leaked_and_learn_none(staff: Client) -> None:
     assert secret_of(endpoint) != leaked and secret_of(endpoint) not in said
     assert list(endpoint.signing_keys.filter(scheme="v1a")) == [pair]
     assert endpoint.signing_keys.count() == 2
+
+
+def test_an_endpoints_page_says_since_when_it_fails_why_it_is_disabled_and_what_is_held(staff: Client) -> None:
+    endpoint = make_endpoint(paused_until=clock.now() + timedelta(hours=1))
+    webhooks.send_test(endpoint)
+    WebhookEndpoint.objects.update(failing_since=clock.now() - timedelta(days=5))
+    shown = staff.get(page(WebhookEndpoint, quote(endpoint.pk), "change")).content.decode()
+    assert str(endpoint.paused_until)[:16] in shown
+    webhooks.disable(endpoint, WebhookEndpoint.Reason.FAILING)
+
+    shown = staff.get(page(WebhookEndpoint, quote(endpoint.pk), "change")).content.decode()
+
+    assert "nothing arrived for days" in shown
+    assert f"{clock.now() - timedelta(days=5):%Y-%m-%d}" in shown
+    assert re.search(r"held deliveries.*?>\s*1\s*<", shown, re.IGNORECASE | re.DOTALL)
 
 
 def test_whoever_may_only_look_cannot_send_again() -> None:

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from incentives import dispatch, events, retention, rewards, webhooks
+from incentives import dispatch, endpoints, events, retention, rewards, webhooks
 from incentives.models import Attempt, Delivery, Event, EventHorizon, WebhookEndpoint
 from incentives.tasks import forget_events
 from tests.cast import make_author, make_platform, make_post
@@ -146,7 +146,7 @@ def test_a_post_whose_events_are_gone_is_still_shown(hands: Hands) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_claim_sweep_and_deletion_read_200_000_deliveries_by_their_indexes() -> None:
+def test_claim_sweep_page_and_deletion_read_200_000_deliveries_by_their_indexes() -> None:
     endpoint = make_backlog("http://127.0.0.1:9/", 0, make_platform())
     fill(endpoint, 200_000)
     now = timezone.now()
@@ -155,6 +155,7 @@ def test_claim_sweep_and_deletion_read_200_000_deliveries_by_their_indexes() -> 
         began = time.monotonic()
         assert webhooks._claim(endpoint.pk, TERMS, now) is not None
         assert dispatch.sweep(now) == [endpoint.pk]
+        assert len(endpoints.recent_deliveries(endpoint)) == endpoints.SHOWN_DELIVERIES
         assert retention._forget_some(half, now).events == retention.BATCH - 1, "all but the one that was claimed"
         took = time.monotonic() - began
 
