@@ -73,3 +73,14 @@ def test_the_photo_that_the_readme_posts_is_no_repeat() -> None:
     picture = fingerprint(Image.open(PHOTOS / LEFT_FOR_THE_READER)).bits
     others = [post.photo for post in own_posts() if post.photo.name != LEFT_FOR_THE_READER]
     assert min(distance(picture, fingerprint(Image.open(path)).bits) for path in others) > MAX_DISTANCE
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = {
+        (page.name, *found)
+        for page in DOCS.glob("*.md")
+        for found in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
+    }
+    assert len(named) > 80
+    for page, path, name in named:
+        assert f"def {name}(" in (BASE / path).read_text() if name else (BASE / path).exists(), (page, path, name)
