@@ -1,6 +1,7 @@
 """Where Prometheus asks: /metrics of the web, and a port of its own for a worker on another machine."""
 
 import ipaddress
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -86,6 +87,7 @@ def serve(port: int, token: str) -> WSGIServer:
         return [generate_latest(metrics.registry())]
 
     server = make_server("", port, answer, server_class=_Server, handler_class=_Silent)
+    os.register_at_fork(after_in_child=server.socket.close)  # a child that outlives its parent must not keep the port
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 

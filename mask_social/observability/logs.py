@@ -14,6 +14,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from mask_social import correlation
+from mask_social.observability import tracing
 
 FORMATS = ("json", "text")
 # PostgreSQL quotes the whole row that it refuses, to the end of what it says: captions, addresses, secrets.
@@ -37,7 +38,8 @@ class Bearer(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add what is known; let every line pass."""
-        for name, value in {"request_id": correlation.current(), **(_known.get() or {})}.items():
+        known = {"request_id": correlation.current(), "trace_id": tracing.trace_id(), **(_known.get() or {})}
+        for name, value in known.items():
             if value and not hasattr(record, name):
                 setattr(record, name, value)
         return True

@@ -25,6 +25,8 @@ _QUICK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SLOW = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 _STAGE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
+_MEASURE_SECONDS = 2.0
+
 
 class Until(StrEnum):
     """How far a post has come since it was accepted."""
@@ -93,6 +95,7 @@ MEMORY = Gauge(
 
 _process = psutil.Process()
 _role = ""
+_measured_at = float("-inf")
 
 
 def registry() -> CollectorRegistry:
@@ -108,15 +111,18 @@ def registry() -> CollectorRegistry:
 
 def begin(role: str) -> None:
     """Say what this process is for, once it is forked."""
-    global _process, _role
-    _process, _role = psutil.Process(), role
+    global _process, _role, _measured_at
+    _process, _role, _measured_at = psutil.Process(), role, float("-inf")
     STARTS.labels(role).inc()
     measure_memory()
 
 
 def measure_memory() -> None:
-    """Note how much memory this process uses; one that does no work for the service is left out."""
-    if _role:
+    """Note now and then how much memory this process uses; one that does no work for the service is left out."""
+    global _measured_at
+    now = time.monotonic()
+    if _role and now - _measured_at >= _MEASURE_SECONDS:
+        _measured_at = now
         MEMORY.labels(_role).set(_process.memory_info().rss)
 
 

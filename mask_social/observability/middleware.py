@@ -52,6 +52,7 @@ def _tell(request: HttpRequest, status: int, seconds: float) -> None:
     method = request.method if request.method in _METHODS else "other"
     metrics.HTTP_REQUESTS.labels(route, method, status).inc()
     metrics.HTTP_SECONDS.labels(route, method).observe(seconds)
+    metrics.measure_memory()
     path = _path(request)
     # The query is left out: what it holds is the asker's.
     logger.log(

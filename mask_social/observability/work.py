@@ -98,7 +98,10 @@ def begin_worker(instance: Any, **_: Any) -> None:
     global _role
     _role = "+".join(name for name in canary.queues() if name in instance.app.amqp.queues.consume_from)
     if port := settings.WORKER_METRICS_PORT:
-        exposition.serve(port, settings.METRICS_TOKEN)
+        try:
+            exposition.serve(port, settings.METRICS_TOKEN)
+        except OSError:  # it works as well unseen
+            logger.exception("The numbers cannot be shown at port %d.", port)
     if _forks(instance):
         return
     begin(_role)

@@ -88,6 +88,7 @@ def test_one_trace_goes_from_the_request_through_the_workers(collector: Collecto
     environment = {
         "MASK_SOCIAL_OTLP_ENDPOINT": collector.url,
         "MASK_SOCIAL_ALLOW_PRIVATE_ADDRESSES": "1",
+        "MASK_SOCIAL_LOG_FORMAT": "json",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
     with FeedService() as feed, Stack(tmp_path / "var", env=environment) as stack:
@@ -112,7 +113,9 @@ def test_one_trace_goes_from_the_request_through_the_workers(collector: Collecto
             }
 
         eventually(is_whole)
+        logged = (stack.var / "log" / "analysis.log").read_text()
     spans = collector.trace_with("POST api/v1/posts")
+    assert f'"trace_id": "{spans[0].trace.hex()}"' in logged  # from a line of the log to its trace
     names = {span.name for span in spans}
     assert {
         "run/moderation.tasks.analyze_photo",
