@@ -33,10 +33,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Say that it is our fault, without asking the database, which may be what is broken."""
+    answer = errors.server_error(request)
     if not _is_for_staff(request):
-        return errors.server_error(request)
+        return answer
     page = render_to_string("mask_social/error_ours.html", {"home": reverse("admin:index")})
-    return HttpResponse(page, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers = {name: answer[name] for name in ("Retry-After",) if name in answer}
+    return HttpResponse(page, status=answer.status_code, headers=headers)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
