@@ -201,11 +201,14 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
         )
         read_only_fields = fields
         extra_kwargs = {
-            "disabled_reason": {"help_text": "owner, gone (it answered 410) or failing; empty while it is active"},
             "failing_since": {"help_text": "since when nothing arrived"},
             "paused_until": {"help_text": "it answered 429: nothing is sent before"},
         }
 
+    # No choice: it is empty while the endpoint is active.
+    disabled_reason = serializers.CharField(
+        read_only=True, help_text="owner, gone (it answered 410) or failing; empty while it is active"
+    )
     public_key = serializers.SerializerMethodField(help_text="verifies the Ed25519 signatures (v1a)")
 
     def get_public_key(self, endpoint: WebhookEndpoint) -> str:

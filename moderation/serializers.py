@@ -1,11 +1,13 @@
 """What goes in and out over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import Any
 
 from django.conf import settings
 from django.core.validators import RegexValidator
+from django.http import QueryDict
 from rest_framework import serializers
 
 from mask_social import clock
@@ -29,6 +31,13 @@ _AUTHOR_ID = RegexValidator(
     inverse_match=True,
 )
 
+# DRF takes 1 for true, 24 for "24" and the other way round; None is for the field to judge.
+_EXACT: Sequence[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str]] = (
+    (serializers.CharField, (str, NoneType), "Not a valid string."),
+    (serializers.BooleanField, (bool, NoneType), "Must be a valid boolean."),
+    (serializers.IntegerField, (int, float, NoneType), "A valid integer is required."),
+)
+
 # Clocks differ: an account made just now must not be refused.
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -41,17 +50,24 @@ def _not_in_future(when: datetime) -> None:
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuse fields it does not know: a misspelt one would be lost in silence."""
+    # Refuses fields it does not know, for a misspelt one would be lost in silence, and values that merely can be turned
+    # into the right type. No docstring: the schema would tell it of every request.
 
     def to_internal_value(self, data: Any) -> Any:
         """Read the fields."""
-        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
-        if unknown:
-            message = "There is no such field."
-            raise serializers.ValidationError(
-                {str(name): [serializers.ErrorDetail(message, code="unknown_field")] for name in unknown}
-            )
+        if isinstance(data, Mapping) and (wrong := dict(self._wrong(data))):
+            raise serializers.ValidationError(wrong)
         return super().to_internal_value(data)
+
+    def _wrong(self, data: Mapping[Any, Any]) -> Iterator[tuple[str, list[serializers.ErrorDetail]]]:
+        for name in sorted(map(str, set(data) - set(self.fields))):
+            yield name, [serializers.ErrorDetail("There is no such field.", code="unknown_field")]
+        if isinstance(data, QueryDict):
+            return  # a form knows text alone
+        for name, field in self.fields.items():
+            for kind, types, message in _EXACT:
+                if type(field) is kind and name in data and not isinstance(data[name], types):
+                    yield name, [serializers.ErrorDetail(message, code="invalid")]
 
 
 class _PostFieldsSerializer(StrictSerializer):

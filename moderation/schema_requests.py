@@ -1,0 +1,77 @@
+"""What the schema says of requests beyond what serializers tell: fields that go together, forms of text, no others."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+
+_COMPONENTS = "#/components/schemas/"
+_PHOTOS = {"minItems": 1, "maxItems": settings.MAX_PHOTOS}
+# Text that no schema can tell apart has a format of its own: whoever writes or tests a client knows what to put there.
+_PROPERTIES: Mapping[str, Mapping[str, Any]] = {
+    "author_id": {"format": "author-id"},
+    "author_time_zone": {"format": "time-zone"},
+    "author_registered_at": {"format": "past-date-time"},
+    "after": {"format": "cursor"},
+    "url": {"format": "webhook-url"},
+    "photos": _PHOTOS,
+    "photo_urls": _PHOTOS,
+}
+_ITEMS: Mapping[str, Mapping[str, Any]] = {"photo_urls": {"format": "photo-url"}}
+_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "after": {"format": "cursor"},
+    "bucket": {"pattern": "^[0-9a-f]{0,2}$"},
+    "Idempotency-Key": {"pattern": "^[!-~]{1,255}$"},
+}
+# Of a pattern that must not match, drf-spectacular tells the pattern alone.
+_INVERTED = frozenset({"author_id"})
+_TOGETHER: Mapping[str, Mapping[str, Any]] = {
+    "NewPostRequest": {"required": ["author_id", "photo_urls"]},
+    "NewPostFormRequest": {"anyOf": [{"required": ["photos"]}, {"required": ["photo_urls"]}]},
+    "ReplayRequestRequest": {
+        "oneOf": [
+            {"required": ["event_id"], "maxProperties": 1},
+            {"required": ["since"], "properties": {"event_id": False}},
+        ]
+    },
+}
+
+
+def describe_requests(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Say what requests may hold, and that they hold nothing else; a hook of drf-spectacular."""
+    components = result["components"]["schemas"]
+    operations = [operation for path in result["paths"].values() for operation in path.values()]
+    for operation in operations:
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"] |= _PARAMETERS.get(parameter["name"], {})
+    bodies = [body["schema"] for one in operations for body in one.get("requestBody", {}).get("content", {}).values()]
+    for name in sorted({name for body in bodies for name in _named(body, components)}):
+        _close(name, components[name])
+    return result
+
+
+def _named(schema: Any, components: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the objects that a schema names, and those that these name."""
+    match schema:
+        case {"$ref": str(reference)}:
+            name = reference.removeprefix(_COMPONENTS)
+            if components[name].get("type") == "object":
+                yield name
+            yield from _named(components[name], components)
+        case dict():
+            for inner in schema.values():
+                yield from _named(inner, components)
+        case list():
+            for inner in schema:
+                yield from _named(inner, components)
+
+
+def _close(name: str, component: dict[str, Any]) -> None:
+    component["additionalProperties"] = False
+    component |= _TOGETHER.get(name, {})
+    for field, schema in component["properties"].items():
+        schema |= _PROPERTIES.get(field, {})
+        if field in _ITEMS:
+            schema["items"] |= _ITEMS[field]
+        if field in _INVERTED:
+            schema.pop("pattern", None)
