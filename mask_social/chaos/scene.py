@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,7 +22,7 @@ from mask_social.chaos.receiver import Receiver
 from mask_social.chaos.staff import Staff
 from mask_social.chaos.tally import Tally
 from mask_social.chaos.traffic import THREADS, Traffic
-from mask_social.stack import BASE, Stack, StackError
+from mask_social.stack import Stack, StackError
 from mask_social.stack.__main__ import watch
 
 PLATFORM = "chaos"
@@ -95,11 +93,6 @@ class Scene:
         self.clock.advance(by)
         self.traffic.forget_keys()
 
-    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a management command against the service."""
-        command = [sys.executable, str(BASE / "manage.py"), *arguments]
-        return subprocess.run(command, env=self.stack.environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-
     def pid(self, part: str) -> int:
         """Return the process, and process group, of a part of the stack; one that is dead is waited for."""
         deadline = time.monotonic() + REVIVAL_SECONDS
@@ -151,10 +144,9 @@ class Scene:
         supervisor.start()
         exits.callback(supervisor.join)
         exits.callback(self._over.set)
-        made = self.manage("bootstrap", "--json", "--platform", PLATFORM)
-        made.check_returncode()
-        self.web = Web(self.stack.url, json.loads(made.stdout)["api_key"], THREADS + 2)
         self.staff = exits.enter_context(Staff(self.stack.environment))
+        made = json.loads(_expect(self.staff.manage("bootstrap", "--json", "--platform", PLATFORM), 200))
+        self.web = Web(self.stack.url, made["api_key"], THREADS + 2)
         _expect(self.staff.furnish(PLATFORM), 200)
         for receiver in self.receivers:
             types = {"event_types": CHOOSY_TYPES} if receiver is self.choosy else {}

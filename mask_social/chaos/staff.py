@@ -7,7 +7,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from io import StringIO
 from types import TracebackType
 from typing import Any, Self
 
@@ -41,6 +42,10 @@ class Staff:
     def decide(self, action: str, post_id: str, outcome: str) -> Answer:
         """Overrule a post's verdict, or decide some open appeal; 503 where the database was away."""
         return self._ask({"do": action, "post": post_id, "outcome": outcome})
+
+    def manage(self, *arguments: str) -> Answer:
+        """Run a management command; 200 with what it printed, 500 where it failed."""
+        return self._ask({"do": "manage", "arguments": arguments})
 
     def furnish(self, platform: str) -> Answer:
         """Give the platform a campaign whose budget will not last, a badge soon earned, and no daily limit."""
@@ -93,6 +98,8 @@ def main() -> int:
                     answer = _furnish(asked["platform"])
                 case "prove":
                     answer = _prove()
+                case "manage":
+                    answer = _manage(asked["arguments"])
                 case "sweep":
                     answer = _sweep()
                 case _:
@@ -103,6 +110,17 @@ def main() -> int:
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     return 0
+
+
+def _manage(arguments: Sequence[str]) -> dict[str, Any]:
+    from django.core.management import CommandError, call_command
+
+    printed = StringIO()
+    try:
+        call_command(*arguments, stdout=printed)
+    except CommandError as error:
+        return {"status": 500, "body": str(error)}
+    return {"status": 200, "body": printed.getvalue()}
 
 
 def _decide(asked: Mapping[str, str]) -> dict[str, Any]:

@@ -106,8 +106,8 @@ class Trial:
     def _end(self) -> None:
         """Prove the books by the command too, and count what was done."""
         scene, report = self._scene, self._report
-        proof = scene.manage("prove_ledgers")
-        report.add(_one("the ledgers prove", proof.returncode == 0, proof.stdout + proof.stderr))
+        proof = scene.staff.manage("prove_ledgers")
+        report.add(_one("the ledgers prove", proof.status == HTTPStatus.OK, f"prove_ledgers: {proof.body}"))
         report.killed.update(scene.killed)
         report.traffic.update(scene.traffic.did)
         report.traffic["retries"] = scene.traffic.caller.retries

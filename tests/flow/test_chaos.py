@@ -15,6 +15,12 @@ pytestmark = pytest.mark.flow
 FAULTS = ("analysis+web+redis-flush", "receiver-500", "clock")
 
 
+@pytest.fixture(autouse=True)
+def open_gate() -> None:
+    """Start no stack for the folder: the trial brings its own."""
+
+
+@pytest.mark.timeout(600)  # a minute where nobody else is at work
 def test_nothing_is_lost_and_nothing_doubled_whatever_is_pulled(tmp_path: Path) -> None:
     only = [word for fault in FAULTS for word in ("--only", fault)]
     done = subprocess.run(
