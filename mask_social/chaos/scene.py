@@ -101,7 +101,9 @@ class Scene:
                 if (process := self.stack.process(part)).poll() is None:
                     return process.pid
             time.sleep(0.1)
-        raise RuntimeError(f"{part} was not started again within {REVIVAL_SECONDS:.0f} s.")
+        late = f"{part} was not started again within {REVIVAL_SECONDS:.0f} s"
+        self.tally("the supervisor starts again what dies").expect(False, late)
+        raise ProcessLookupError(late)
 
     def server(self, name: str) -> int:
         """Return the process of a server: postgres or redis."""
@@ -157,7 +159,7 @@ class Scene:
 
     def _supervise(self) -> None:
         """Start again what dies, as `make run` does."""
-        tally = self.tally("the supervisor stays")
+        tally = self.tally("the supervisor starts again what dies")
         tally.checked += 1
         try:
             watch(self.stack, self._over)

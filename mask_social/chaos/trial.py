@@ -7,16 +7,22 @@ from datetime import timedelta
 from http import HTTPStatus
 from itertools import islice
 
+import psutil
+import psycopg
+import redis
+
 from mask_social.chaos import facts, oracle
 from mask_social.chaos.facts import Evidence
+from mask_social.chaos.faults import Fault
 from mask_social.chaos.plan import Step
 from mask_social.chaos.report import Report, Round
 from mask_social.chaos.scene import Scene
-from mask_social.chaos.settling import Unsettled, settle
+from mask_social.chaos.settling import POLL_SECONDS, Unsettled, settle
 from mask_social.chaos.tally import Tally
 
 SAMPLE = 10  # posts that are read through the API after each round
 PAGE = 100
+READY_SECONDS = 60.0  # once everything is settled
 LEFT_OVER = timedelta(days=2)  # older than any file that a request may still be at work on
 AFTER_SECONDS = 4.0  # requests go on coming in when the fault is over
 
@@ -84,7 +90,7 @@ class Trial:
         problems, recovery = 0, None
         try:
             with ThreadPoolExecutor(len(step.faults)) as pool:
-                did = "; ".join(pool.map(lambda fault: fault.strike(scene), step.faults))
+                did = "; ".join(pool.map(self._strike, step.faults))
             lasted = time.monotonic() - began
             time.sleep(AFTER_SECONDS)
             settle(scene, lambda left: self._status(f"{step.name}: {left or 'calm'}"))
@@ -95,13 +101,32 @@ class Trial:
             problems += report.add(tally)
         else:
             report.add(Tally("everything settles", 1))
-            problems += self._ask()
+            problems += report.add(self._ready()) + self._ask()
         new = len(scene.traffic.accepted) - posts
         report.rounds.append(Round(tuple(f.name for f in step.faults), did, recovery, lasted, new, problems))
         took = "did not recover" if recovery is None else f"all settled after {recovery:.1f} s"
         found = f"[red]{problems} promises broken[/]" if problems else "every promise holds"
         self._tell(f"{step.name}: {did}; {new} posts meanwhile; {took}; {found}")
         return recovery is not None
+
+    def _strike(self, fault: Fault) -> str:
+        try:
+            return fault.strike(self._scene)
+        except (OSError, psutil.Error, psycopg.Error, redis.RedisError) as error:  # its target was just gone
+            missed = f"{fault.name} missed its target ({type(error).__name__}: {error})"
+            self._report.notes.append(missed)
+            return missed
+
+    def _ready(self) -> Tally:
+        """Ask for readiness until it is there: its canaries go through Redis and every worker."""
+        tally, deadline = Tally("the service is ready again"), time.monotonic() + READY_SECONDS
+        while (answer := self._scene.web.ask("GET", "/readyz")).status != HTTPStatus.OK:
+            self._status(f"not ready: {answer.body}")
+            if time.monotonic() > deadline:
+                break
+            time.sleep(POLL_SECONDS)
+        tally.expect(answer.status == HTTPStatus.OK, f"after {READY_SECONDS:.0f} s more: {answer.status} {answer.body}")
+        return tally
 
     def _end(self) -> None:
         """Prove the books by the command too, and count what was done."""
