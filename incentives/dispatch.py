@@ -103,7 +103,7 @@ def sweep(now: datetime) -> Sequence[str]:
     first = Subquery(waiting.order_by("due_at").values("due_at")[:1])
     idle = WebhookEndpoint.objects.annotate(first_due=first).filter(
         Q(paused_until=None) | Q(paused_until__lte=now),
-        Q(woken_at=None) | Q(woken_at__lte=now - LOST_AFTER),
+        Q(woken_at=None) | ~Q(woken_at__range=(now - LOST_AFTER, now)),  # in the future: the clock was put back
         first_due__lte=now,
         status=WebhookEndpoint.Status.ACTIVE,
     )

@@ -215,6 +215,13 @@ def test_the_sweep_sends_one_worker_per_endpoint_and_another_only_when_that_is_l
     assert sorted(sent.of("send_webhooks")[2:]) == sorted([busy.pk, paused.pk])
 
 
+def test_a_clock_that_is_put_back_stops_no_endpoint(sent: Sent, hands: Hands) -> None:
+    endpoint = make_backlog(NOBODY, 1)
+    WebhookEndpoint.objects.update(woken_at=hands.now() + timedelta(hours=70))
+    sweep_deliveries()
+    assert sent.of("send_webhooks") == [endpoint.pk]
+
+
 def test_a_worker_that_came_can_be_sent_again_at_once(sent: Sent, hands: Hands) -> None:
     with Receiver(Reply(500)) as receiver:
         endpoint = make_backlog(receiver.url, 1)

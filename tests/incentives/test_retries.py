@@ -360,6 +360,27 @@ def test_enabling_costs_the_same_however_much_is_held(hands: Hands, django_asser
     assert dispatch.sweep(hands.now()) == [endpoint.pk]
 
 
+def test_what_was_recorded_while_its_endpoint_was_being_switched_is_neither_stranded_nor_sent_too_soon(
+    hands: Hands,
+) -> None:
+    with Receiver() as receiver:
+        enabled = make_backlog(receiver.url, 2)
+        enabled.deliveries.update(status="held")  # as a transaction wrote them that saw it disabled
+        sweep_and_send(hands.now(), TERMS)
+        assert set(enabled.deliveries.values_list("status", flat=True)) == {"delivered"}
+
+        disabled = make_backlog(receiver.url, 1)
+        webhooks.disable(disabled, WebhookEndpoint.Reason.OWNER)
+        disabled.deliveries.update(status="pending")  # as one wrote it that saw it active
+        sweep_and_send(hands.now(), TERMS)
+        assert dispatch.take_turn(disabled.pk, TERMS) == []
+        assert len(receiver.received) == 2
+        webhooks.enable(disabled)
+        sweep_and_send(hands.now(), TERMS)
+
+    assert len(receiver.received) == 3
+
+
 def test_a_deleted_endpoint_loses_what_was_held() -> None:
     endpoint = make_backlog("http://127.0.0.1:9/", 2)
     client = client_for(endpoint.platform)
