@@ -18,6 +18,7 @@ from incentives.models import (
     WebhookEndpoint,
 )
 from incentives.selectors import Badge, BoostStanding, CampaignName, MatchStanding, Money, Rewards, Standing, Told
+from mask_social import clock
 from moderation import pagination
 from moderation.serializers import StrictSerializer
 
@@ -328,12 +329,17 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class EndpointDetailSerializer(EndpointSerializer):
-    signing_keys = SigningKeySerializer(many=True, help_text="those that sign now")
+    signing_keys = serializers.SerializerMethodField(help_text="those that sign now")
     deliveries = serializers.SerializerMethodField(help_text="the youngest")
 
     class Meta(EndpointSerializer.Meta):
         fields = (*EndpointSerializer.Meta.fields, "signing_keys", "deliveries")
         read_only_fields = fields
+
+    @extend_schema_field(SigningKeySerializer(many=True))
+    def get_signing_keys(self, endpoint: WebhookEndpoint) -> Any:
+        """Return the keys without what signs."""
+        return SigningKeySerializer(signing.valid_keys(endpoint, clock.now()), many=True).data
 
     @extend_schema_field(DeliverySerializer(many=True))
     def get_deliveries(self, endpoint: WebhookEndpoint) -> Any:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,18 +10,20 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.db import transaction
 from django.utils import timezone
+from standardwebhooks import Webhook
 
 from incentives import events, signing, webhooks
 from incentives.models import Delivery, Event, SigningKey, WebhookEndpoint
 from tests.cast import make_author, make_post
-from tests.code_in_docs import DOCS, module_of, write_code
+from tests.code_in_docs import DOCS, code_of, module_of, write_code
 from tests.incentives.builders import make_endpoint, secret_of
 from tests.incentives.receiver import Receiver
 
@@ -158,6 +161,21 @@ def test_a_program_of_the_page_believes_the_old_key_and_the_new_while_one_is_rep
     assert verify(sent) and verify(replace(sent, key=old))
     signing.rotate(endpoint, SigningKey.Scheme(scheme), timezone.now(), expire_old_now=True)
     assert not verify(replace(message(scheme=scheme, endpoint=endpoint), key=old))
+
+
+def test_the_message_on_the_page_is_signed_as_it_says() -> None:
+    head, _, body = code_of(PAGE, "message.txt").rstrip("\n").partition("\n\n")
+    headers = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    page = (DOCS / PAGE).read_text()
+    [secret] = re.findall(r"`(whsec_[A-Za-z0-9+/]{43}=)`", page)
+    [public] = re.findall(r"`(whpk_[A-Za-z0-9+/]{43}=)`", page)
+    identifier, timestamp = headers["webhook-id"], int(headers["webhook-timestamp"])
+    shared, _, pair = headers["webhook-signature"].partition(" ")
+
+    assert json.loads(body)["id"] == identifier and json.loads(body)["data"]
+    assert shared == Webhook(secret).sign(identifier, datetime.fromtimestamp(timestamp, UTC), body)
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix("whpk_")))
+    key.verify(base64.b64decode(pair.removeprefix("v1a,")), f"{identifier}.{timestamp}.{body}".encode())
 
 
 # The receiver

@@ -140,6 +140,8 @@ def test_after_a_day_the_old_secret_signs_no_more_and_is_forgotten() -> None:
     headers = headers_for(endpoint)
     assert not believes(old, headers) and believes(secret_of(endpoint), headers)
     assert SigningKey.objects.filter(secret=old).exists()
+    path = f"/api/v1/webhook-endpoints/{endpoint.pk}"
+    assert len(client_for(endpoint.platform).get(path).json()["signing_keys"]) == 2, "those that sign"
 
     forget_expired_keys()
 
