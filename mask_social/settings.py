@@ -258,7 +258,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 3600,
     # A broker that is gone without a word must hold up neither a request nor a worker.
     "socket_connect_timeout": 3,
-    "socket_timeout": 10,
+    "socket_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 10,
     # One that timed out may have been sent: the sweep decides, after looking at the row.

@@ -11,7 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 from django.db.models import F
 
-from mask_social import clock, correlation
+from mask_social import broker, clock, correlation
 from mask_social.observability import logs
 from moderation import files, inference, observed, signals
 from moderation.models import Analysis, Face, Photo, Post, Verdict
@@ -64,8 +64,7 @@ def request(photos: Sequence[Photo], terms: Terms) -> None:
     """Ask for photos to be looked at, once the transaction is committed."""
     now = clock.now()
     Analysis.objects.bulk_create(Analysis(photo=photo, queued_at=now, requeue_at=now + terms.lease) for photo in photos)
-    for photo in photos:
-        _enqueue(photo.pk)
+    _enqueue(*(photo.pk for photo in photos))
 
 
 def run(photo_id: str, terms: Terms) -> None:
@@ -201,18 +200,22 @@ def sweep(terms: Terms) -> Sweep:
     return Sweep(len(requeued), sum(given_up))
 
 
-def _enqueue(photo_id: str) -> None:
+def _enqueue(*photo_ids: str) -> None:
     from moderation.tasks import analyze_photo  # the task calls this module
 
     request_id = correlation.current()
 
     def send() -> None:
         with correlation.bound(request_id):
-            analyze_photo.delay(photo_id)
+            for photo_id in photo_ids:
+                analyze_photo.delay(photo_id)
+
+    def tell() -> None:
+        broker.tell(send)
 
     # Robust: without a broker the post stands all the same, and the sweep sends the message later. Django logs the
     # failure with the function's name, and a partial has none: it would raise after all.
-    transaction.on_commit(send, robust=True)
+    transaction.on_commit(tell, robust=True)
 
 
 def _lock_post(photo_id: str) -> Post:

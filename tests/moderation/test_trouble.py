@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
@@ -19,7 +21,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from mask_social import clock
+from mask_social import broker, clock
 from moderation import analysis, files, inference, tasks
 from moderation.models import Analysis, Photo, Post
 from tests import cast
@@ -329,3 +331,28 @@ def test_a_statement_that_is_wrong_is_still_our_fault(caller: Caller, monkeypatc
         patch.setattr(DatabaseWrapper, "cursor", refuse)
         answer = caller.get("posts")
     assert problem(answer) == (500, "server_error", [])
+
+
+@pytest.fixture
+def hanging_broker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have Redis take connections and commands, and answer none."""
+    monkeypatch.setattr(broker, "_away_until", float("-inf"))
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        client.execute_command("CLIENT", "PAUSE", 12_000, "ALL")
+        yield
+        client.ping()  # answered when it is over, so that the next test has a broker
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_hangs_holds_up_one_request_for_seconds_and_the_others_not(
+    caller: Caller, hanging_broker: None
+) -> None:
+    photos = [cast.make_jpeg(color=(n, 0, 0)) for n in range(4)]
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert caller.send(*[photo(content) for content in photos]).status_code == 202
+        took.append(time.monotonic() - began)
+    assert took[0] < 20, "not for each photo, nor for ever"
+    assert max(took[1:]) < broker.PAUSE_SECONDS
+    assert Analysis.objects.filter(status=Analysis.Status.PENDING).count() == 12
