@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +24,8 @@ from pytest_django.fixtures import Settings
 from incentives import events
 from incentives import observed as incentives_observed
 from incentives.models import Campaign, Delivery, Event, LedgerProof, PendingChange
-from mask_social import canary, clock, ids
-from mask_social.observability import exposition, metrics, state
+from mask_social import __version__, canary, clock, ids
+from mask_social.observability import exposition, metrics, state, work
 from moderation import observed as moderation_observed
 from moderation.models import Analysis
 from tests import cast
@@ -400,3 +401,30 @@ def test_state_is_read_by_indexes_however_many_rows_there_are() -> None:
                 cursor.execute("RESET enable_seqscan")
                 for table in ("moderation_post", "moderation_analysis", "moderation_verdict", "incentives_delivery"):
                     assert not re.search(rf'"Node Type": "Seq Scan"[^}}]*"Relation Name": "{table}"', plan), plan
+
+
+def test_a_port_that_is_taken_does_not_keep_a_worker_from_working(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def taken(port: int, token: str) -> None:
+        raise OSError("Address already in use")
+
+    class Pool:
+        pass
+
+    Pool.__module__ = "celery.concurrency.prefork"
+    queues = type("Queues", (), {"consume_from": {"analysis": None, "canary.analysis@host": None}})
+    worker = type("Worker", (), {"pool_cls": Pool})()
+    worker.app = type("App", (), {"amqp": type("Amqp", (), {"queues": queues})})
+    settings.WORKER_METRICS_PORT = 9100
+    monkeypatch.setattr(exposition, "serve", taken)
+    monkeypatch.setattr(work, "_role", "")
+    work.begin_worker(instance=worker)
+    assert "cannot be shown at port 9100" in caplog.text
+    assert work._role == "analysis"  # for its children, and without the canary's queue, which names a host
+
+
+def test_the_version_that_is_told_is_the_packages() -> None:
+    package = tomllib.loads((BASE / "pyproject.toml").read_text())["project"]
+    assert __version__ == package["version"]
+    assert f"MASK_SOCIAL_VERSION:-{__version__}" in (BASE / "docker-compose.yml").read_text()
