@@ -6,7 +6,8 @@ back for longer than any analysis may take, it ends at once and its supervisor s
 comes again: every piece of work is held by a lease.
 
 It counts seconds that it has seen pass, so that a process that was stopped for an hour does not take itself for dead;
-and it counts none while Redis does not answer, or while every place of the pool is taken by a task.
+it counts none while Redis does not answer, and a tenth while every place of the pool is taken by a task, or the last
+tasks end before a shutdown.
 """
 
 import itertools
@@ -127,7 +128,8 @@ class Watchdog(threading.Thread):
         except (redis.RedisError, OperationalError, OSError) as error:
             reachable = False
             logger.warning("The watchdog of %s cannot reach the broker: %s.", self._name, type(error).__name__)
-        busy = len(state.active_requests) >= self._worker.concurrency
+        is_ending = state.should_stop is not None and state.should_stop is not False
+        busy = is_ending or len(state.active_requests) >= self._worker.concurrency
         # A process that was stopped, or whose machine slept, saw nothing of the time: it counts as one look.
         passed = min(max(time.monotonic() - began, self._limits.period), 2 * self._limits.period)
         self._silence.note(passed, reachable=reachable, heard=heard, busy=busy)

@@ -164,4 +164,11 @@ def _really_unnamed(names: list[str]) -> list[str]:
 def _old(names: Iterable[str]) -> list[str]:
     # By the time of the machine: the files were not dated by the clock of a trial.
     limit = datetime.now(UTC) - LEFT_OVER_AFTER
-    return [name for name in names if default_storage.get_modified_time(name) < limit]
+    return [name for name in names if (written := _written_at(name)) and written < limit]
+
+
+def _written_at(name: str) -> datetime | None:
+    try:
+        return default_storage.get_modified_time(name)
+    except FileNotFoundError:  # another sweep was as quick
+        return None
