@@ -47,8 +47,8 @@ lint: .venv/.dev ## style, types, import rules, migrations, deployment settings
 chaos: .venv/.run ## pull every plug for eight minutes; options: make chaos ARGS="--help"
 	@$(PY) -m mask_social.chaos $(ARGS)
 
-bench: .venv/.run ## measure ours beside other detectors; with your own pictures: make bench PHOTOS=folder
-	$(PY) -m ml.bench $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
+bench: .venv/.run ## measure ours beside other detectors, and the service; a part: make bench ARGS=end-to-end
+	$(PY) -m mask_social.bench $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)
 
 train: .venv/.train ## train all networks anew; with your own photos: make train FOLDER=folder; options: ARGS="--help"
 	$(PY) -m ml.training $(if $(FOLDER),--folder "$(FOLDER)") $(ARGS)
