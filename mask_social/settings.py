@@ -48,6 +48,9 @@ DATABASES = {
     )
     | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 }
+if env.bool("MASK_SOCIAL_PREPARE", default=False):
+    # A statement is parsed and planned at its first calls, and no longer at each.
+    DATABASES["default"].setdefault("OPTIONS", {}).update(server_side_binding=True, prepare_threshold=3)
 REDIS_URL = env.str("REDIS_URL", default=_services.redis_url if _services else f"unix://{_NOWHERE}")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -190,6 +193,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "moderation.schema.describe_limits",
         "moderation.schema_requests.describe_requests",
+        "mask_social.schema_links.describe_links",
     ],
     "ENUM_NAME_OVERRIDES": {
         "PostStatus": "moderation.models.Post.Status",
