@@ -89,7 +89,7 @@ _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """Write nothing down: for work that is rolled back, which would hold the lock for as long as it takes."""
+    """Write nothing down, for work that takes long and is rolled back, or tells of itself at its end."""
     token = _recording.set(False)
     try:
         yield

@@ -22,6 +22,8 @@ from incentives.farming import rules_for
 from incentives.models import BadgeRule, Campaign, Experiment, Sponsor, Tier
 from incentives.seed import money, prizes, scene, statements
 from mask_social.ids import first_id
+from moderation import audit
+from moderation.audit import Deed
 from moderation.models import Platform, Policy
 from moderation.selectors import current_policy
 
@@ -64,7 +66,10 @@ def seed(
     if is_seeded():
         raise SeedError("This database is seeded already; a fresh one can be.")
     with transaction.atomic():
-        return _Writer(posts, now, number, progress).write(checked=checked)
+        with audit.unrecorded():  # an entry now would keep the log locked until the last post is written
+            written = _Writer(posts, now, number, progress).write(checked=checked)
+        audit.record(Deed("seed", details={"posts": posts}))
+    return written
 
 
 class _Writer:

@@ -1,7 +1,9 @@
 """The pages, in a real browser against the running stack."""
 
+import base64
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,11 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 from mask_social.demo.pictures import PHOTOS
+from moderation.sign_in import second_factor
 from tests.flow.conftest import Scene
 
 pytestmark = pytest.mark.flow
@@ -140,6 +144,114 @@ def test_the_dashboard_draws_its_charts_in_both_themes_and_within_reach_of_the_k
     messages = [json.loads(entry["message"])["message"] for entry in log_of(signed_in, "performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert [url for url in asked if not url.startswith((scene.stack.url, "data:", "blob:"))] == []
+
+
+def refused(browser: webdriver.Chrome) -> list[str]:
+    """Return what the browser would not load or run since the last call, by the policy of the page."""
+    return [entry["message"] for entry in log_of(browser, "browser") if "Content Security Policy" in entry["message"]]
+
+
+# A list with photos, forms with each kind of field, panels, rows below a row. EVERY_PAGE=1 walks through all of them.
+_ONE_OF_EACH_KIND = "admin/$|second|queue|/post/|(campaign|badgerule|user|event|boostpolicy|auditentry)/.+/change"
+_PAGES = """
+import json, re
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+found = [reverse("admin:index"), reverse("admin:second_factor"), reverse("admin:moderation_post_queue")]
+for model, page in admin.site._registry.items():
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+    found.append(reverse(f"{name}_changelist"))
+    row = model._base_manager.order_by("-pk").first()
+    if row is not None:
+        found.append(reverse(f"{name}_change", args=[quote(row.pk)]))
+print(json.dumps(found))
+"""
+_INJECT = """
+const script = document.createElement("script");
+script.textContent = "window.injected = true";
+document.body.append(script);
+document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.injected = true'>");
+"""
+
+
+def test_no_page_needs_what_its_policy_forbids(scene: Scene, signed_in: webdriver.Chrome, author: str) -> None:
+    scene.finished_post(scene.client.create_post(PHOTOS / "surgical.jpg", author_id=author, caption="Mask on")["id"])
+    log_of(signed_in, "browser")
+    paths = [path for path in scene.shell(_PAGES) if os.environ.get("EVERY_PAGE") or re.search(_ONE_OF_EACH_KIND, path)]
+    assert len(paths) > 8
+    for path in [*paths, "/admin/incentives/campaign/add/", "/api/docs"]:
+        signed_in.get(scene.stack.url + path)
+        wait_for(signed_in, "#nav-sidebar, #content, #main, .opblock")
+        assert refused(signed_in) == [], path
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/api/docs"])
+def test_a_script_that_somebody_got_into_a_page_does_not_run(
+    scene: Scene, signed_in: webdriver.Chrome, path: str
+) -> None:
+    signed_in.get(scene.stack.url + path)
+    log_of(signed_in, "browser")
+
+    signed_in.execute_script(_INJECT)
+    WebDriverWait(signed_in, 20).until(lambda driver: len(refused(driver)) >= 1)
+    assert signed_in.execute_script("return window.injected") is None
+
+    # The control: without the policy the same would run.
+    signed_in.execute_cdp_cmd("Page.setBypassCSP", {"enabled": True})
+    signed_in.get(scene.stack.url + path)
+    signed_in.execute_script(_INJECT)
+    signed_in.execute_cdp_cmd("Page.setBypassCSP", {"enabled": False})
+    assert signed_in.execute_script("return window.injected") is True
+
+
+def test_somebody_sets_up_a_second_factor_and_signs_in_with_it(scene: Scene, browser: webdriver.Chrome) -> None:
+    scene.shell(
+        "from django.contrib.auth.models import User\n"
+        "user, _ = User.objects.get_or_create(username='tess', is_staff=True, is_superuser=True)\n"
+        "user.set_password('a long and lonely road'); user.save()\nprint(1)"
+    )
+
+    def fill(**fields: str) -> None:
+        for name, value in fields.items():
+            wait_for(browser, f"[name={name}]").send_keys(value)
+        button = browser.find_element(By.CSS_SELECTOR, "form:has([name=password], [name=code]) button[type=submit]")
+        button.click()
+        WebDriverWait(browser, 20).until(staleness_of(button))
+
+    def sign_in() -> None:
+        browser.delete_all_cookies()
+        browser.get(f"{scene.stack.url}/admin/login/")
+        fill(username="tess", password="a long and lonely road")
+
+    sign_in()
+    wait_for(browser, "#nav-sidebar, #content, #main")
+    for theme in ("light", "dark"):
+        browser.execute_script(f"localStorage.setItem('adminTheme', '\"{theme}\"')")
+        browser.get(f"{scene.stack.url}/admin/second-factor/")
+        secret = base64.b32decode(wait_for(browser, "code").text.replace(" ", ""))
+        shoot(browser, f"second-factor-{theme}")
+    assert browser.find_elements(By.CSS_SELECTOR, "[role=img] svg path")
+    fill(password="a long and lonely road", code=second_factor.code_at(secret, second_factor.step_now()))
+    codes = [item.text for item in wait_for(browser, "ul li").parent.find_elements(By.CSS_SELECTOR, ".ms-card li")]
+    shoot(browser, "recovery-codes")
+    assert len(codes) == 10
+
+    sign_in()
+    wait_for(browser, "[name=code]")
+    shoot(browser, "sign-in-code")
+    assert "/admin/login/code/" in browser.current_url
+    fill(code=codes[0])
+    wait_for(browser, "#nav-sidebar, #content, #main")
+    assert browser.current_url.endswith("/admin/")
+    sign_in()
+    fill(code=codes[0])
+    assert "used before" in wait_for(browser, "form").text
+    for _ in range(6):
+        browser.get(f"{scene.stack.url}/admin/login/code/")
+        fill(code="000000")
+    assert "Signing in failed too often" in wait_for(browser, "[role=alert]").text
+    shoot(browser, "sign-in-locked")
 
 
 def test_the_api_pages_load_without_asking_anybody_else(scene: Scene, browser: webdriver.Chrome) -> None:

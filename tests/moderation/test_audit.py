@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, ProgrammingError, connection, transaction
@@ -19,11 +20,13 @@ from django.urls import reverse
 
 from incentives.models import BoostPolicy, Campaign, Sponsor
 from moderation import audit, trail
+from moderation.admin_site import StaffSite
 from moderation.audit import Deed
 from moderation.models import AuditEntry, Photo
 from tests import cast
 from tests.incentives import builders
 
+ENDPOINTS = "/admin/incentives/webhookendpoint/"
 BASE = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.django_db
 
@@ -378,6 +381,19 @@ def test_what_a_command_does_to_accounts_is_told_by_the_commands_name(monkeypatc
     assert told[2].details == {"links": "user_groups", "add": ["Auditor"]}
 
 
+def test_long_work_holds_no_lock_and_leaves_one_entry_at_its_end() -> None:
+    start = audit.current_head().number
+    with audit.unrecorded():
+        User.objects.create_user("seed-reviewer")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+        assert cursor.fetchone() == (0,)
+
+    audit.record(Deed("seed"))
+
+    assert since(start) == [("seed", "")]
+
+
 def test_looking_at_a_photo_is_told(staff: Client) -> None:
     photo = Photo.objects.get(post=cast.make_post())
 
@@ -427,3 +443,41 @@ def test_the_log_is_searched_by_whoever_acted_and_by_what_it_was_done_to(staff: 
     assert found("ada") == found("plt_1") == 1
     assert found("moderation.platform plt_1") == 1
     assert found("nothing of the kind") == 0
+
+
+def test_replacing_a_key_is_told_and_the_key_is_not(staff: Client) -> None:
+    platform = cast.make_platform()
+    cast.make_key(platform)
+    old = platform.api_keys.get()
+
+    answer = staff.post(
+        reverse("admin:moderation_apikey_rotate_key", args=[old.pk]), {"overlap_hours": "24"}
+    ).content.decode()
+
+    [plaintext] = set(re.findall(r"msk_[A-Za-z0-9_-]{43}", answer))
+    entry = AuditEntry.objects.latest("number")
+    assert (entry.action, entry.object_type, entry.object_id) == ("rotate_key", "moderation.apikey", str(old.pk))
+    assert "successor_id" in entry.details["changes"]
+    assert plaintext not in "".join(audit.export())
+
+
+@pytest.mark.parametrize("action", ["disable", "enable"])
+def test_switching_an_endpoint_is_told(staff: Client, action: str) -> None:
+    endpoint = builders.make_endpoint(cast.make_platform(), "https://feed.example.com/hook")
+    if action == "enable":
+        staff.post(ENDPOINTS, {"action": "disable", "_selected_action": [endpoint.pk]})
+
+    staff.post(ENDPOINTS, {"action": action, "_selected_action": [endpoint.pk]})
+
+    entry = AuditEntry.objects.latest("number")
+    assert (entry.action, entry.object_id) == (action, endpoint.pk)
+    assert entry.details["changes"]["status"] in (["active", "disabled"], ["disabled", "active"])
+
+
+def test_no_page_is_left_out() -> None:
+    """What a page says of rows goes through Told, and its views through the site."""
+    pages = admin.site._registry.values()
+    assert len(pages) > 20
+    assert [
+        page for page in pages if not isinstance(page, trail.Told) or not isinstance(page.admin_site, StaffSite)
+    ] == []
