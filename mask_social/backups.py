@@ -86,7 +86,8 @@ def check(path: Path, say: Callable[[str], None] = lambda line: None) -> None:
     with _scratch_database() as name:
         _run(_program("pg_restore"), "--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={name}", str(path))
         say("It can be restored.")
-        environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL_FILE"}
+        # One that is given by file would go before it.
+        environment = {key: value for key, value in os.environ.items() if key.removesuffix("_FILE") != "DATABASE_URL"}
         environment["DATABASE_URL"] = _url(name)
         command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "prove_database"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
