@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F
+from django.db.models import Count, F, Min, Q
 from prometheus_client import Metric
 
 from incentives.models import Campaign, Delivery, Event, FiguresMark, LedgerProof, PendingChange, WebhookEndpoint
@@ -67,9 +67,9 @@ def read() -> Reading:
 
 
 def _changes(now: datetime) -> Queue:
-    waiting = PendingChange.objects.order_by("pk")
-    oldest = waiting.values_list("created_at", flat=True).first()
-    return Queue(waiting[:COUNTED_AT_MOST].count(), max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)
+    waiting = PendingChange.objects.order_by("pk").values("created_at")[:COUNTED_AT_MOST]
+    told = waiting.aggregate(depth=Count("*"), oldest=Min("created_at"))
+    return Queue(told["depth"], max(0.0, (now - told["oldest"]).total_seconds()) if told["depth"] else 0.0)
 
 
 def _due(now: datetime) -> Queue:
@@ -81,14 +81,14 @@ def _due(now: datetime) -> Queue:
 
 def _endpoints(now: datetime) -> Sequence[Metric]:
     active, disabled = WebhookEndpoint.Status.ACTIVE, WebhookEndpoint.Status.DISABLED
-    every = WebhookEndpoint.objects
-    counts = {
-        "active": every.filter(status=active).count(),
-        "failing": every.filter(status=active, failing_since__isnull=False).count(),
-        "paused": every.filter(status=active, paused_until__gt=now).count(),
-        "disabled": every.filter(status=disabled).count(),
-        "disabled_as_failing": every.filter(status=disabled, disabled_reason=WebhookEndpoint.Reason.FAILING).count(),
+    states = {
+        "active": Q(status=active),
+        "failing": Q(status=active, failing_since__isnull=False),
+        "paused": Q(status=active, paused_until__gt=now),
+        "disabled": Q(status=disabled),
+        "disabled_as_failing": Q(status=disabled, disabled_reason=WebhookEndpoint.Reason.FAILING),
     }
+    counts = WebhookEndpoint.objects.aggregate(**{state: Count("pk", filter=which) for state, which in states.items()})
     endpoints = gauge(
         "webhook_endpoints", "Endpoints in a state; those that fail or are paused are active too.", ["state"]
     )

@@ -85,6 +85,7 @@ def _tell(verdict: Verdict) -> None:
         "verdict_id": verdict.pk,
         "outcome": verdict.outcome,
         "source": verdict.source,
+        "platform": verdict.post.platform.slug,
     }
     if verdict.sequence == 1:
         told["seconds"] = round(metrics.post_came(metrics.Until.VERDICT, verdict.post_id), 3)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 5.0
 #: More than so many rows of a queue are not counted.
-COUNTED_AT_MOST = 20_000
+COUNTED_AT_MOST = 10_000
 _STATEMENT_MILLISECONDS = 2000
 _BROKER_SECONDS = 1.0
 

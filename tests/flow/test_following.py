@@ -75,7 +75,8 @@ def test_one_id_is_in_every_log_also_when_the_message_is_lost(scene: Scene, auth
         assert [row["task"] for row in told["analysis"] if row["logger"] == "mask_social.task"] == [
             "moderation.tasks.analyze_photo"
         ]
-        assert [row["outcome"] for row in told["analysis"] if row.get("verdict_id")] == ["masked"]
+        verdicts = [row for row in told["analysis"] if row.get("verdict_id")]
+        assert [(row["outcome"], row["platform"]) for row in verdicts] == [("masked", "local")]
         assert {row["post_id"] for row in told["default"] if "verdict_id" in row} == {post_id}
         attempts = [row for row in told["webhooks"] if "delivery_id" in row]
         assert {"post.analyzed", "donation.matched"} <= {row["event_type"] for row in attempts}

@@ -389,7 +389,7 @@ def test_a_worker_shows_its_numbers_at_a_port_of_its_own() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_state_is_read_by_indexes_however_many_rows_there_are() -> None:
-    """Of 20,000 posts that are done nothing is looked at; the report in docs/operations.md is of a million."""
+    """No table that grows with posts is read from end to end; docs/operations.md has the times over a million."""
     with connection.cursor() as cursor:
         for read_part in (moderation_observed.read, incentives_observed.read):
             with CaptureQueriesContext(connection) as queries:
