@@ -58,7 +58,7 @@ class Workers:
 
     def __init__(self, threads: int, terms: webhooks.Terms) -> None:
         self._terms = terms
-        self.messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.messages: queue.Queue[str] = queue.Queue()  # a SimpleQueue of 3.11 forgets timeouts under load
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
         self._ended = threading.Event()
 
