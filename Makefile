@@ -2,7 +2,7 @@
 # Recipes name paths relative to this folder, for make splits names at spaces and the folder's own name may have some.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run seed test lint chaos bench train audit lock stop clean
+.PHONY: help setup demo run seed test lint chaos fuzz bench train audit lock stop clean
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -46,6 +46,10 @@ lint: .venv/.dev ## style, types, import rules, migrations, deployment settings
 
 chaos: .venv/.run ## pull every plug for eight minutes; options: make chaos ARGS="--help"
 	@$(PY) -m mask_social.chaos $(ARGS)
+
+fuzz: .venv/.dev ## 100,000 spoilt pictures, then every call of the API; more of these: make fuzz ARGS="--examples 200"
+	$(PY) -m tests.fuzz.decoder
+	$(PY) -m tests.fuzz.api $(ARGS)
 
 bench: .venv/.run ## measure ours beside other detectors, and the service; a part: make bench ARGS=end-to-end
 	$(PY) -m mask_social.bench $(if $(PHOTOS),--photos "$(PHOTOS)") $(ARGS)

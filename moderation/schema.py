@@ -136,6 +136,14 @@ COMMON = {
     HTTPStatus.FORBIDDEN: ("insufficient_scope", "inactive_platform"),
     HTTPStatus.TOO_MANY_REQUESTS: ("rate_limited",),
 }
+# What the server answers before a call has its say.
+_OF_EVERY_CALL = {HTTPStatus.SERVICE_UNAVAILABLE: "database_unavailable"}
+_OF_EVERY_BODY = {
+    HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
+    HTTPStatus.LENGTH_REQUIRED: "length_required",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
+}
 
 
 def errors(codes: dict[HTTPStatus, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
@@ -156,13 +164,22 @@ def _example(status: HTTPStatus, code: str) -> OpenApiExample:
 
 
 def describe_limits(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """Add the headers of the limits to every answer of every call that asks for a key; a hook of drf-spectacular."""
+    """Add what the server answers, and the headers of the limits, to every call with a key; a drf-spectacular hook."""
     result["components"]["headers"] = _LIMIT_HEADERS
     operations = [operation for path in result["paths"].values() for operation in path.values()]
     for operation in operations:
         if str(HTTPStatus.TOO_MANY_REQUESTS.value) in operation["responses"]:
+            _describe_server(operation)
             for status, response in operation["responses"].items():
                 names = _LIMIT_HEADERS if status in _LATER else _LIMIT_HEADERS.keys() - {"Retry-After"}
                 found = response.setdefault("headers", {})
                 found |= {name: {"$ref": f"#/components/headers/{name}"} for name in sorted(names)}
     return result
+
+
+def _describe_server(operation: dict[str, Any]) -> None:
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    for status, code in (_OF_EVERY_CALL | (_OF_EVERY_BODY if "requestBody" in operation else {})).items():
+        answer = {"content": {CONTENT_TYPE: problem}, "description": f"`{code}`"}
+        operation["responses"].setdefault(str(status.value), answer)
+    operation["responses"] = dict(sorted(operation["responses"].items()))

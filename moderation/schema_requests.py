@@ -6,25 +6,33 @@ from typing import Any
 from django.conf import settings
 
 _COMPONENTS = "#/components/schemas/"
+# PostgreSQL has no NUL, and text that is trimmed must leave something.
+_TEXT = {"pattern": r"^[^\u0000]*$"}
+_SOME_TEXT = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
 _PHOTOS = {"minItems": 1, "maxItems": settings.MAX_PHOTOS}
 # Text that no schema can tell apart has a format of its own: whoever writes or tests a client knows what to put there.
 _PROPERTIES: Mapping[str, Mapping[str, Any]] = {
     "author_id": {"format": "author-id"},
     "author_time_zone": {"format": "time-zone"},
     "author_registered_at": {"format": "past-date-time"},
-    "after": {"format": "cursor"},
-    "url": {"format": "webhook-url"},
+    "caption": _TEXT,
+    "event_id": _SOME_TEXT,
     "photos": _PHOTOS,
     "photo_urls": _PHOTOS,
+    "post_id": _SOME_TEXT,
+    "statement": _SOME_TEXT,
+    "url": {"format": "webhook-url"},
 }
 _ITEMS: Mapping[str, Mapping[str, Any]] = {"photo_urls": {"format": "photo-url"}}
 _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
-    "after": {"format": "cursor"},
     "bucket": {"pattern": "^[0-9a-f]{0,2}$"},
+    "external_id": {"format": "author-id"},
     "Idempotency-Key": {"pattern": "^[!-~]{1,255}$"},
 }
 # Of a pattern that must not match, drf-spectacular tells the pattern alone.
 _INVERTED = frozenset({"author_id"})
+# A cursor leads on in the list that gave it, and in no other.
+_CURSOR = "after"
 _TOGETHER: Mapping[str, Mapping[str, Any]] = {
     "NewPostRequest": {"required": ["author_id", "photo_urls"]},
     "NewPostFormRequest": {"anyOf": [{"required": ["photos"]}, {"required": ["photo_urls"]}]},
@@ -32,7 +40,7 @@ _TOGETHER: Mapping[str, Mapping[str, Any]] = {
         "oneOf": [
             {"required": ["event_id"], "maxProperties": 1},
             {"required": ["since"], "properties": {"event_id": False}},
-        ]
+        ],
     },
 }
 
@@ -44,6 +52,8 @@ def describe_requests(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     for operation in operations:
         for parameter in operation.get("parameters", ()):
             parameter["schema"] |= _PARAMETERS.get(parameter["name"], {})
+            if parameter["name"] == _CURSOR:
+                parameter["schema"]["format"] = f"cursor-of-{operation['operationId']}"
     bodies = [body["schema"] for one in operations for body in one.get("requestBody", {}).get("content", {}).values()]
     for name in sorted({name for body in bodies for name in _named(body, components)}):
         _close(name, components[name])
@@ -73,5 +83,7 @@ def _close(name: str, component: dict[str, Any]) -> None:
         schema |= _PROPERTIES.get(field, {})
         if field in _ITEMS:
             schema["items"] |= _ITEMS[field]
+        if field == _CURSOR:
+            schema["format"] = "cursor-of-replay_webhooks"
         if field in _INVERTED:
             schema.pop("pattern", None)

@@ -38,7 +38,7 @@ def test_every_call_of_posts_is_described(schema: dict[str, Any]) -> None:
     }
     sending = schema["paths"]["/api/v1/posts"]["post"]
     assert set(sending["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
-    assert {"202", "400", "401", "403", "409", "413", "422", "429", "503"} == set(sending["responses"])
+    assert {"202", "400", "401", "403", "408", "409", "411", "413", "415", "422", "429", "503"} == set(sending["responses"])
     assert set(sending["responses"]["202"]["headers"]) == {"Location", "Idempotency-Replayed", *LIMITS}
     assert "application/problem+json" in sending["responses"]["400"]["content"]
     assert {"apiKey": []} in sending["security"]
