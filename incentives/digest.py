@@ -24,6 +24,7 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SH
 # Times as events write them: see events.written.
 _WRITTEN = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
+_BORDER = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _BOOSTS = f"""
 WITH border AS MATERIALIZED (
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS transaction_id
@@ -32,6 +33,7 @@ WITH border AS MATERIALIZED (
     SELECT DISTINCT ON (event.subject_id) event.subject_id AS post_id, event.type, event.data->>'starts_at' AS starts_at
     FROM incentives_event event, border
     WHERE event.platform_id = %(platform)s AND event.transaction_id >= border.transaction_id
+        AND event.transaction_id >= %(floor)s
         AND event.type IN ('boost.started', 'boost.ended')
     ORDER BY event.subject_id, event.sequence
 ), told AS (
@@ -44,7 +46,7 @@ WITH border AS MATERIALIZED (
         AND boost.ends_at > %(as_of)s
 ), lines AS (
     SELECT post_id, factor, half_life_seconds, starts_at, ends_at,
-        left(encode(sha256(convert_to(post_id, 'UTF8')), 'hex'), %(digits)s) AS bucket,
+        left(encode(sha256(convert_to(post_id, 'UTF8')), 'hex'), %(digits)s::int) AS bucket,
         concat_ws(' ', post_id, round(factor::numeric, 6), half_life_seconds,
             {_WRITTEN.format("starts_at")}, {_WRITTEN.format("ends_at")}) AS line
     FROM told
@@ -64,7 +66,7 @@ FROM (SELECT) AS always LEFT JOIN buckets ON true
 """  # noqa: S608 - texts of our own
 _LINES = f"""{_BOOSTS}
 SELECT post_id, factor, half_life_seconds, starts_at, ends_at, line FROM lines
-WHERE bucket = %(bucket)s AND (%(after)s IS NULL OR post_id COLLATE "C" > %(after)s)
+WHERE bucket = %(bucket)s AND (%(after)s::text IS NULL OR post_id COLLATE "C" > %(after)s::text)
 ORDER BY post_id COLLATE "C" LIMIT %(limit)s
 """  # noqa: S608 - texts of our own
 
@@ -122,6 +124,10 @@ def boosts_in(platform: Platform, bucket: str, as_of: datetime, *, after: str | 
 
 def _rows(statement: str, **values: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        # The border only ever rises. One of a moment before changes nothing of what the statement finds, but it is a
+        # number, by which PostgreSQL can tell that few events are above it.
+        cursor.execute(_BORDER)
+        (floor,) = cursor.fetchone()
+        cursor.execute(statement, values | {"floor": floor})
         rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
