@@ -39,10 +39,12 @@ def receiver(mood: Mood) -> Callable[[Scene], str]:
 
 
 def with_mood(scene: Scene, mood: Mood, seconds: float) -> None:
-    """Put the moody receiver into a mood, and out of it again."""
+    """Put the moody receiver into a mood, and out of it again when some message has met it."""
+    before = scene.moody.log().moods[mood.name]
     scene.moody.mood = mood
     try:
         time.sleep(seconds)
+        _until(lambda: scene.moody.log().moods[mood.name] > before)
     finally:
         scene.moody.mood = Mood.WELL
 
