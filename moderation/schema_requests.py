@@ -9,7 +9,7 @@ _COMPONENTS = "#/components/schemas/"
 # PostgreSQL has no NUL, and text that is trimmed must leave something.
 _TEXT = {"pattern": r"^[^\u0000]*$"}
 _SOME_TEXT = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
-_PHOTOS = {"minItems": 1, "maxItems": settings.MAX_PHOTOS}
+_PHOTOS = {"maxItems": settings.MAX_PHOTOS}
 # Text that no schema can tell apart has a format of its own: whoever writes or tests a client knows what to put there.
 _PROPERTIES: Mapping[str, Mapping[str, Any]] = {
     "author_id": {"format": "author-id"},
@@ -22,6 +22,7 @@ _PROPERTIES: Mapping[str, Mapping[str, Any]] = {
     "post_id": _SOME_TEXT,
     "statement": _SOME_TEXT,
     "url": {"format": "webhook-url"},
+    "NewPostRequest.photo_urls": {"minItems": 1},
 }
 _ITEMS: Mapping[str, Mapping[str, Any]] = {"photo_urls": {"format": "photo-url"}}
 _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
@@ -35,7 +36,10 @@ _INVERTED = frozenset({"author_id"})
 _CURSOR = "after"
 _TOGETHER: Mapping[str, Mapping[str, Any]] = {
     "NewPostRequest": {"required": ["author_id", "photo_urls"]},
-    "NewPostFormRequest": {"anyOf": [{"required": ["photos"]}, {"required": ["photo_urls"]}]},
+    # An empty list is nothing in a form.
+    "NewPostFormRequest": {
+        "anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in ("photos", "photo_urls")]
+    },
     "ReplayRequestRequest": {
         "oneOf": [
             {"required": ["event_id"], "maxProperties": 1},
@@ -54,9 +58,11 @@ def describe_requests(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
             parameter["schema"] |= _PARAMETERS.get(parameter["name"], {})
             if parameter["name"] == _CURSOR:
                 parameter["schema"]["format"] = f"cursor-of-{operation['operationId']}"
-    bodies = [body["schema"] for one in operations for body in one.get("requestBody", {}).get("content", {}).values()]
-    for name in sorted({name for body in bodies for name in _named(body, components)}):
-        _close(name, components[name])
+    for body in [operation["requestBody"] for operation in operations if "requestBody" in operation]:
+        for name in sorted({name for content in body["content"].values() for name in _named(content, components)}):
+            _close(name, components[name])
+            if name in _TOGETHER:
+                body["required"] = True
     return result
 
 
@@ -80,7 +86,7 @@ def _close(name: str, component: dict[str, Any]) -> None:
     component["additionalProperties"] = False
     component |= _TOGETHER.get(name, {})
     for field, schema in component["properties"].items():
-        schema |= _PROPERTIES.get(field, {})
+        schema |= {**_PROPERTIES.get(field, {}), **_PROPERTIES.get(f"{name}.{field}", {})}
         if field in _ITEMS:
             schema["items"] |= _ITEMS[field]
         if field == _CURSOR:
