@@ -6,68 +6,94 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('incentives', '0002_seed'),
-        ('moderation', '0003_analysis_waiting'),
+        ("incentives", "0002_seed"),
+        ("moderation", "0003_analysis_waiting"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='EventHorizon',
+            name="EventHorizon",
             fields=[
-                ('platform', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='+', serialize=False, to='moderation.platform')),
-                ('transaction_id', models.BigIntegerField()),
-                ('position', models.BigIntegerField()),
+                (
+                    "platform",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to="moderation.platform",
+                    ),
+                ),
+                ("transaction_id", models.BigIntegerField()),
+                ("position", models.BigIntegerField()),
             ],
         ),
         migrations.RemoveIndex(
-            model_name='delivery',
-            name='delivery_unfinished',
+            model_name="delivery",
+            name="delivery_unfinished",
         ),
         migrations.RemoveField(
-            model_name='delivery',
-            name='requeue_at',
+            model_name="delivery",
+            name="requeue_at",
         ),
         migrations.AddField(
-            model_name='webhookendpoint',
-            name='failed_at',
+            model_name="webhookendpoint",
+            name="failed_at",
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='webhookendpoint',
-            name='notify_at',
+            model_name="webhookendpoint",
+            name="notify_at",
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='webhookendpoint',
-            name='woken_at',
+            model_name="webhookendpoint",
+            name="woken_at",
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
         migrations.AlterField(
-            model_name='attempt',
-            name='delivery',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='incentives.delivery'),
+            model_name="attempt",
+            name="delivery",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="attempts",
+                to="incentives.delivery",
+            ),
         ),
         migrations.AlterField(
-            model_name='delivery',
-            name='event',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='incentives.event'),
+            model_name="delivery",
+            name="event",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="deliveries",
+                to="incentives.event",
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('status__in', ['pending', 'sending', 'held'])), fields=['endpoint', 'due_at', 'event'], name='delivery_due'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status__in", ["pending", "sending", "held"])),
+                fields=["endpoint", "due_at", "event"],
+                name="delivery_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('status', 'failed')), fields=['endpoint', 'event'], name='delivery_given_up'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status", "failed")), fields=["endpoint", "event"], name="delivery_given_up"
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('status', 'sending')), fields=['endpoint'], name='delivery_sending'),
+            model_name="delivery",
+            index=models.Index(condition=models.Q(("status", "sending")), fields=["endpoint"], name="delivery_sending"),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=['created_at'], name='event_by_time'),
+            model_name="event",
+            index=django.contrib.postgres.indexes.BrinIndex(
+                autosummarize=True, fields=["created_at"], name="event_by_time"
+            ),
         ),
     ]
