@@ -5,7 +5,6 @@ from typing import Any
 
 _POST = {"post_id": "$response.body#/id"}
 _ENDPOINT = {"endpoint_id": "$response.body#/id"}
-_PAGE = {"after": "$response.body#/next"}
 # By the call that answers and its status: the calls that what it answers leads to, and their parameters.
 _LINKS: Mapping[tuple[str, str], Sequence[tuple[str, Mapping[str, str]]]] = {
     ("create_post", "202"): (
@@ -21,7 +20,6 @@ _LINKS: Mapping[tuple[str, str], Sequence[tuple[str, Mapping[str, str]]]] = {
         *((call, _ENDPOINT) for call in ("rotate_webhook_secret", "replay_webhooks")),
     ),
     ("list_campaigns", "200"): (("get_campaign", {"campaign_id": "$response.body#/data/0/id"}),),
-    ("list_events", "200"): (("list_events", _PAGE),),
 }
 
 

@@ -21,7 +21,7 @@ from moderation import links, schema, staff
 from moderation.authentication import platform_of
 from moderation.models import ApiKey, Photo, Post
 
-_SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
+_SWITCH = {"false": False, "true": True}
 
 
 class PhotoLinkSerializer(serializers.Serializer[links.Link]):
@@ -45,7 +45,7 @@ class PhotoLinkView(APIView):
     )
     def get(self, request: Request, photo_id: str) -> Response:
         """Return a fresh link."""
-        asked = request.query_params.get("thumbnail", "").lower()
+        asked = request.query_params.get("thumbnail", "false")
         if asked not in _SWITCH:
             raise serializers.ValidationError({"thumbnail": ["Say true or false."]})
         own = Photo.objects.filter(post__platform=platform_of(request)).exclude(post__status=Post.Status.WITHDRAWN)

@@ -57,7 +57,7 @@ def describe_requests(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         for parameter in operation.get("parameters", ()):
             parameter["schema"] |= _PARAMETERS.get(parameter["name"], {})
             if parameter["name"] == _CURSOR:
-                parameter["schema"]["format"] = f"cursor-of-{operation['operationId']}"
+                parameter["schema"] |= {"format": f"cursor-of-{operation['operationId']}", "minLength": 1}
     for body in [operation["requestBody"] for operation in operations if "requestBody" in operation]:
         for name in sorted({name for content in body["content"].values() for name in _named(content, components)}):
             _close(name, components[name])

@@ -11,7 +11,7 @@ from tests.fuzz import api
 
 pytestmark = pytest.mark.flow
 # The same questions every time: what is new is for the long run to find.
-SETTLED = ("--generation-deterministic", "--generation-database", "none", "--no-color")
+SETTLED = ("--generation-deterministic", "--no-color")
 
 
 @pytest.fixture

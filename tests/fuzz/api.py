@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "MASK_SOCIAL_MAX_QUEUE_SECONDS": "100000",
 }
 AUTHORS = ("u-1042", "fuzzed/author 7")
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 PHOTO = BASE / "mask_social" / "demo" / "photos" / "portrait.jpg"
 
 
@@ -39,7 +40,8 @@ def run(url: str, key: str, examples: int, options: Sequence[str] = (), *, schem
     for author in AUTHORS:
         client.create_post(PHOTO, author_id=author, caption="")
     command = [
-        *(str(Path(sys.executable).with_name("schemathesis")), "run", schema or f"{url}/api/schema", "--url", url),
+        *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)),
+        *("run", schema or f"{url}/api/schema", "--url", url),
         *("--checks", "all", "--header", f"Authorization: Bearer {key}"),
         *("--max-examples", str(examples), "--request-timeout", "30", "--continue-on-failure"),
         *options,

@@ -105,6 +105,7 @@ def test_a_photo_that_is_gone_from_the_storage_is_not_found(photo: Photo, caller
     assert client.get(path).status_code == 404
 
 
-def test_a_size_that_is_neither_is_refused(photo: Photo, caller: Caller) -> None:
-    answer = caller.get(f"photos/{photo.pk}/link", thumbnail="perhaps")
+@pytest.mark.parametrize("said", ["perhaps", "", "1", "True"])
+def test_a_size_that_is_neither_is_refused(photo: Photo, caller: Caller, said: str) -> None:
+    answer = caller.get(f"photos/{photo.pk}/link", thumbnail=said)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/thumbnail")
