@@ -38,7 +38,8 @@ class SignInView(LoginView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Count the try before looking at it."""
-        name, password = request.POST.get("username", ""), request.POST.get("password", "")
+        # Spaces around it go where it is looked up too: with them it would be counted as another.
+        name, password = request.POST.get("username", "").strip(), request.POST.get("password", "")
         if name and password:
             try:
                 self.attempt = throttle.begin(name[:254], client_address(request))

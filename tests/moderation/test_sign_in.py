@@ -385,3 +385,10 @@ def test_a_session_ends_after_half_a_day_and_with_the_password(ada: User, settin
     ada.set_password("another lonely road")
     ada.save()
     assert client.get(reverse("admin:index")).status_code == 302
+
+
+def test_a_name_with_spaces_around_it_is_no_other_account(ada: User) -> None:
+    for spaces in ("", " ", "\t", "\u00a0", " " * 300):
+        assert tried(name=f"{spaces}ada").status_code == 200
+
+    assert tried(name=" ada  ", password=PASSWORD).status_code == 429
