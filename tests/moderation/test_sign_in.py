@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -392,3 +393,12 @@ def test_a_name_with_spaces_around_it_is_no_other_account(ada: User) -> None:
         assert tried(name=f"{spaces}ada").status_code == 200
 
     assert tried(name=" ada  ", password=PASSWORD).status_code == 429
+
+
+@pytest.mark.parametrize("name", ["login", "login_code", "logout"])
+def test_nobody_fills_the_disk_at_the_door(name: str) -> None:
+    file = SimpleUploadedFile("film.mp4", bytes(2 * 1024**2))
+
+    answer = Client().post(reverse(f"admin:{name}"), {"file": file})
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
