@@ -6,6 +6,7 @@ process, no hang, no more memory than a photo of the largest size takes. Every f
 
 import argparse
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -93,7 +94,7 @@ class _Run:
     seen: tuple[int, float]
 
     def is_stuck(self, seconds: float) -> bool:
-        """Say whether it has had one input in hand for too long: it waits for something, or a decoder in C hears no alarm."""
+        """Say whether it has one input in hand for too long: it waits, or a decoder in C hears no alarm."""
         number, since = self.seen
         if self.at.value != number:
             self.seen = self.at.value, time.monotonic()
@@ -143,6 +144,7 @@ def _cause(code: int | None) -> str:
 
 def _work(judge: Judge, numbers: range, seconds: float, at: Any, pipe: Connection) -> None:
     signal.signal(signal.SIGPROF, _too_long)
+    faulthandler.disable()  # a crash is told by the parent
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)  # libtiff says much about each
     found, files = Found(), corpus()
@@ -201,8 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{times:>9,}  {code}")  # noqa: T201
     slowest, number = found.slowest
     print(  # noqa: T201
-        f"{found.outcomes.total():,} inputs in {seconds:.0f} s; the slowest took {slowest * 1000:.0f} ms of CPU (number "
-        f"{number}); {found.megabytes:.0f} MB at most; {len(found.failures)} finds"
+        f"{found.outcomes.total():,} inputs in {seconds:.0f} s; the slowest took {slowest * 1000:.0f} ms of CPU "
+        f"(number {number}); {found.megabytes:.0f} MB at most; {len(found.failures)} finds"
     )
     return 1 if found.failures else 0
 
