@@ -1,6 +1,7 @@
 """``python -m tests.fuzz.api``: schemathesis asks the whole service what its OpenAPI allows, and much that it does not.
 
-Every check is on. The service is a real one, with workers, on databases of its own.
+Every check is on, but for the one that schemathesis.toml tells of. The service is a real one, with workers,
+on databases of its own.
 """
 
 import argparse

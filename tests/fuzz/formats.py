@@ -1,6 +1,6 @@
 """What schemathesis cannot read from the schema; it loads this module by SCHEMATHESIS_HOOKS.
 
-No check is made weaker here. Text of a format (a cursor, a time zone) is drawn from what has that format, and bodies
+No check is made weaker here: text of a format (a cursor, a time zone) is drawn from what has that format, and bodies
 that break a rule between two values, which OpenAPI has no words for, are not passed off as right.
 """
 
