@@ -29,6 +29,9 @@ LONGEST_RETRY_AFTER = timedelta(days=1)
 # Where a 429 does not say for how long: doubled at each one in a row.
 SHORTEST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(hours=1)
+# Where it says for how long, it is believed so often in a row: one that says a second for days would be asked, and each
+# attempt be kept, a hundred thousand times a day.
+BELIEVED_IN_A_ROW = 12
 # Longer than the longest wait between two tries. Failures further apart are not of one run.
 LONGEST_SILENCE = timedelta(days=2)
 # After so long a run of failures whatever waits is sent as soon as something arrives. Where it is single ones that
@@ -288,10 +291,11 @@ def next_wait(wait: timedelta, asked: timedelta | None, random: float) -> timede
 
 def pause(asked: timedelta | None, in_a_row: int, random: float) -> timedelta:
     """Return for how long an endpoint that answered 429 is left alone: as it asked, or longer each time in a row."""
-    if asked:
-        return min(asked, LONGEST_RETRY_AFTER)
+    wanted = min(asked or timedelta(), LONGEST_RETRY_AFTER)
+    if wanted and in_a_row <= BELIEVED_IN_A_ROW:
+        return wanted
     doubled: timedelta = SHORTEST_PAUSE * 2 ** min(in_a_row - 1, 20)
-    return min(doubled, LONGEST_PAUSE) * (1 + JITTER * random)
+    return max(wanted, min(doubled, LONGEST_PAUSE) * (1 + JITTER * random))
 
 
 def retry_after(value: str, now: datetime) -> timedelta | None:

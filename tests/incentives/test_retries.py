@@ -161,6 +161,16 @@ def test_429_that_says_no_time_pauses_for_longer_each_time(hands: Hands) -> None
         assert planned <= wait <= planned * 1.2 + 5
 
 
+def test_429_that_says_a_second_for_ever_is_not_asked_every_second(hands: Hands) -> None:
+    with Receiver(*[Reply(429, {"Retry-After": "1"})] * 40, Reply()) as receiver:
+        endpoint = make_backlog(receiver.url, 1)
+        pass_time(hands, hands.now() + timedelta(hours=8), TERMS)
+
+    waited = waits(attempts_at(endpoint.deliveries.get()))
+    assert max(waited[: webhooks.BELIEVED_IN_A_ROW - 1]) < 10
+    assert min(waited[webhooks.BELIEVED_IN_A_ROW :]) >= 3600
+
+
 def test_enabling_a_paused_endpoint_ends_the_pause(hands: Hands) -> None:
     with Receiver(Reply(429, {"Retry-After": "3600"}), Reply()) as receiver:
         endpoint = make_backlog(receiver.url, 1)
