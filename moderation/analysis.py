@@ -161,14 +161,15 @@ def release(held: Claim, failure: Failure, terms: Terms) -> bool:
 def postpone(held: Claim, terms: Terms) -> bool:
     """Leave a photo that could not even be read until a lease has passed; it is no try of the photo's.
 
-    The storage may be away for hours. After a day it is one: a file that is damaged would come again for ever.
+    The storage may be away for hours. After a day it is one: a file that is damaged would come again for ever. Its
+    waiting begins anew, for how long a photo waits says whether posts are taken in, and one file must shut nobody out.
     """
     now = clock.now()
     mine = Analysis.objects.filter(pk=held.photo_id, status=Status.RUNNING, token=held.token)
-    if mine.filter(queued_at__lt=now - _STORAGE_PATIENCE).exists():
+    if mine.filter(photo__post__received_at__lt=now - _STORAGE_PATIENCE).exists():
         return release(held, Failure("storage_unavailable", "The stored photo could not be read for a day."), terms)
     freed: dict[str, object] = {"status": Status.PENDING, "token": None, "lease_expires_at": None}
-    return mine.update(attempts=F("attempts") - 1, requeue_at=now + terms.lease, **freed) == 1
+    return mine.update(attempts=F("attempts") - 1, queued_at=now, requeue_at=now + terms.lease, **freed) == 1
 
 
 def sweep(terms: Terms) -> Sweep:

@@ -22,7 +22,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from mask_social import broker, clock
-from moderation import analysis, files, inference, tasks
+from moderation import analysis, files, inference, overload, tasks
 from moderation.models import Analysis, Photo, Post
 from tests import cast
 from tests.moderation.calls import Caller, photo, problem, world
@@ -187,7 +187,7 @@ def test_a_photo_that_cannot_be_read_for_a_day_fails_in_the_end(
     waiting: Analysis, use_storage: Callable[[type], None]
 ) -> None:
     use_storage(Away)
-    Analysis.objects.filter(pk=waiting.pk).update(queued_at=clock.now() - timedelta(days=2))
+    Post.objects.filter(photos=waiting.pk).update(received_at=clock.now() - timedelta(days=2))
     for _ in range(TERMS.max_attempts):
         analysis.run(waiting.pk, TERMS)
     waiting.refresh_from_db()
@@ -356,3 +356,15 @@ def test_a_broker_that_hangs_holds_up_one_request_for_seconds_and_the_others_not
     assert took[0] < 20, "not for each photo, nor for ever"
     assert max(took[1:]) < broker.PAUSE_SECONDS
     assert Analysis.objects.filter(status=Analysis.Status.PENDING).count() == 12
+
+
+def test_one_photo_that_cannot_be_read_shuts_nobody_out(
+    waiting: Analysis, caller: Caller, use_storage: Callable[[type], None], settings: Settings
+) -> None:
+    use_storage(Away)
+    Analysis.objects.filter(pk=waiting.pk).update(queued_at=clock.now() - settings.MAX_QUEUE_AGE - timedelta(minutes=1))
+    analysis.run(waiting.pk, TERMS)
+    use_storage(FileSystemStorageAgain)
+    overload.gauge.forget()
+
+    assert caller.send(photo()).status_code == 202
