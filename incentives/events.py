@@ -10,7 +10,8 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import BigIntegerField, Func, Q, QuerySet
+from django.db.models import BigIntegerField, Func, Q, QuerySet, Value
+from django.db.models.lookups import GreaterThan
 
 from incentives.models import Delivery, Event, EventHorizon, WebhookEndpoint
 from incentives.models.ids import new_event_id
@@ -150,11 +151,9 @@ def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) ->
     story = visible(Event.objects.filter(platform=platform))
     known = None if cursor is None else _as_things_are(platform, cursor)
     if known is not None:
-        transaction_id, position = known
-        # The last condition follows from the first, but it is the one that an index can start from.
-        story = story.filter(
-            Q(transaction_id__gt=transaction_id) | Q(position__gt=position), transaction_id__gte=transaction_id
-        )
+        # As a row, which an index begins at: two conditions would read all events of the cursor's transaction, and
+        # those that a restored backup brought have one in common.
+        story = story.filter(GreaterThan(_Row("transaction_id", "position"), _Row(*map(Value, known))))
     found = list(story[:limit])
     # Asked afterwards: what is deleted while this reads must not go unnoticed.
     if known is not None and _is_expired(platform, known):
@@ -166,6 +165,11 @@ def after(platform: Platform, cursor: Sequence[str | int] | None, limit: int) ->
             pointer="/after",
         )
     return found
+
+
+class _Row(Func):
+    template = "(%(expressions)s)"
+    output_field = BigIntegerField()  # unused: rows are compared as such
 
 
 def _as_things_are(platform: Platform, cursor: Sequence[str | int]) -> tuple[int, int]:

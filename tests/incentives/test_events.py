@@ -8,6 +8,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from incentives import endpoints, events, rewards
+from incentives.growth import plans
 from incentives.models import Delivery, Event, WebhookEndpoint
 from moderation import signals
 from moderation.models import Author, Post
@@ -303,3 +304,28 @@ def test_an_endpoint_that_is_deleted_while_events_are_recorded_undoes_none_of_th
         deleting.result(20)
 
     assert (Event.objects.count(), Delivery.objects.count(), WebhookEndpoint.objects.count()) == (1, 0, 0)
+
+
+@pytest.mark.django_db
+def test_a_reader_in_the_middle_of_what_a_backup_brought_reads_no_more_than_a_page() -> None:
+    post = make_post()
+    told = [
+        Event(
+            platform=post.platform,
+            type=Event.Type.POST_ANALYZED,
+            subject_type=Event.SubjectType.POST,
+            subject_id=post.pk,
+            sequence=number,
+            transaction_id=0,  # as after_restore leaves them
+            data={},
+        )
+        for number in range(1, 5001)
+    ]
+    Event.objects.bulk_create(told)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE incentives_event")
+
+    measured = plans.measure("read", lambda: events.after(post.platform, (0, told[4000].position), 10), rounds=1)
+
+    assert measured.rows <= 11
+    assert [event.sequence for event in events.after(post.platform, (0, told[4000].position), 3)] == [4002, 4003, 4004]
