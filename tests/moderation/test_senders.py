@@ -95,6 +95,8 @@ def serving(worker: str) -> Iterator[Server]:
         "MASK_SOCIAL_RATE_ADDRESS": "1000000",
     }
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # As over a real line: a loopback's grows to megabytes. Connections have what the listener has.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "gunicorn", "mask_social.wsgi:application", "--no-control-socket"),
@@ -203,6 +205,39 @@ def test_who_sends_a_post_too_slowly_is_told_so(server: Server) -> None:
     answer, wire = server.ask(head(key), b'--x\r\nContent-Disposition: form-data; name="author_id"\r\n\r\nann')
     assert (answer.status, answer.code) == (408, "request_timeout")
     assert is_closed(wire, PATIENCE * 6)
+
+
+def test_as_many_who_read_no_answer_as_there_are_threads_silence_it_for_a_moment_only(server: Server) -> None:
+    script = b"/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
+    with ExitStack() as stack:
+        for _ in range(THREADS):
+            wire = stack.enter_context(socket.socket())
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            wire.connect(server.address)
+            wire.sendall(b"GET " + script + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.5)
+        assert not server.answers_within(0.3), "they hold every thread"
+        assert server.answers_within(PATIENCE * 6)
+        assert server.answers_within(5)
+
+
+def test_who_has_an_answer_and_does_not_go_keeps_nobody_waiting(server: Server) -> None:
+    with ExitStack() as stack:
+        for _ in range(THREADS * 2):
+            wire = stack.enter_context(server.connect())
+            wire.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        time.sleep(0.1)
+        assert server.answers_within(3)
+
+
+def test_who_reads_slowly_gets_a_whole_answer(server: Server) -> None:
+    with server.connect() as wire:
+        wire.sendall(b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.0\r\n\r\n")
+        received = 0
+        while data := wire.recv(65536):
+            received += len(data)
+            time.sleep(0.02)
+    assert received > 1_500_000
 
 
 def test_a_whole_post_goes_through_in_pieces(server: Server) -> None:
