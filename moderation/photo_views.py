@@ -1,5 +1,6 @@
 """Stored photos over HTTP: a platform asks for a link, and whoever holds it sees the photo for some minutes."""
 
+import logging
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -20,6 +21,8 @@ from mask_social.errors import CONTENT_TYPE, Problem
 from moderation import links, schema, staff
 from moderation.authentication import platform_of
 from moderation.models import ApiKey, Photo, Post
+
+logger = logging.getLogger(__name__)
 
 _SWITCH = {"false": False, "true": True}
 
@@ -72,6 +75,9 @@ def photo(request: HttpRequest, token: str) -> HttpResponse:
         return _refusal(str(error), expired=error.expired)
     except FileNotFoundError:
         return _refusal("There is no such photo.", expired=False)
+    except OSError as error:
+        logger.error("A photo could not be read: %s.", type(error).__name__)
+        return _unavailable()
     seconds = max(0, int((link.expires_at - clock.now()).total_seconds()))
     headers = _HEADERS | {"Cache-Control": f"private, max-age={seconds}"}
     return HttpResponse(content, content_type="image/jpeg", headers=headers)
@@ -88,5 +94,16 @@ _HEADERS = {
 
 def _refusal(detail: str, *, expired: bool) -> JsonResponse:
     status, code = (HTTPStatus.GONE, "link_expired") if expired else (HTTPStatus.NOT_FOUND, "not_found")
-    body = Problem(status, code, detail).body()
-    return JsonResponse(body, status=status.value, content_type=CONTENT_TYPE, headers=_HEADERS)
+    return _sent(Problem(status, code, detail))
+
+
+def _unavailable() -> JsonResponse:
+    status, detail = HTTPStatus.SERVICE_UNAVAILABLE, "The photo cannot be read at the moment."
+    response = _sent(Problem(status, "storage_unavailable", detail, headers={"Retry-After": "30"}))
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log the address, which is the key
+    return response
+
+
+def _sent(problem: Problem) -> JsonResponse:
+    headers = _HEADERS | dict(problem.headers)
+    return JsonResponse(problem.body(), status=problem.status.value, content_type=CONTENT_TYPE, headers=headers)

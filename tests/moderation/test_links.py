@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.core import signing
+from django.core.files.storage import FileSystemStorage
 from django.test import Client
 
 from mask_social import clock
@@ -109,3 +110,26 @@ def test_a_photo_that_is_gone_from_the_storage_is_not_found(photo: Photo, caller
 def test_a_size_that_is_neither_is_refused(photo: Photo, caller: Caller, said: str) -> None:
     answer = caller.get(f"photos/{photo.pk}/link", thumbnail=said)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "/thumbnail")
+
+
+@pytest.mark.parametrize("thumbnail", ["true", "false"])
+def test_a_storage_that_is_away_is_said(
+    photo: Photo,
+    caller: Caller,
+    client: Client,
+    thumbnail: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away(storage: FileSystemStorage, name: str, mode: str = "rb") -> None:
+        raise OSError("The bucket cannot be reached: EndpointConnectionError.")
+
+    link = asked(caller, photo, thumbnail=thumbnail)
+    monkeypatch.setattr(FileSystemStorage, "_open", away)
+    client.raise_request_exception = False
+
+    answer = client.get(path_of(link))
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    assert int(answer["Retry-After"]) > 0
+    assert path_of(link) not in caplog.text, "it opens the photo for whoever reads the log"
