@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 
-from incentives import signing, webhooks
+from incentives import retention, signing, webhooks
 from incentives.models import Attempt, Delivery, Event, SigningKey, WebhookEndpoint
 from mask_social import clock, guarded_http, public_addresses
 from mask_social.errors import ApiError
@@ -74,7 +74,13 @@ def change(
 
 
 def delete(endpoint: WebhookEndpoint) -> None:
-    """Delete an endpoint with the record of its deliveries."""
+    """Delete an endpoint with the record of its deliveries.
+
+    Those may be millions. They go in short transactions before the endpoint is held, for all of its platform that
+    happens meanwhile would wait for it; what cannot be finished in one call goes on in the next.
+    """
+    webhooks.disable(endpoint, WebhookEndpoint.Reason.OWNER)
+    retention.forget_deliveries(endpoint)
     with transaction.atomic():
         # Held first: events that are being recorded for it end before its deliveries are collected.
         for held in WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
-from incentives.models import Attempt, Delivery, Event, EventHorizon
+from incentives.models import Attempt, Delivery, Event, EventHorizon, WebhookEndpoint
 
 BATCH = 1000
 
@@ -61,6 +61,18 @@ def _forget_some(before: datetime, now: datetime) -> Forgotten:
         _delete(Event.objects.filter(pk__in=positions))
         _move_horizons(rows)
     return Forgotten(len(rows), given_up)
+
+
+def forget_deliveries(endpoint: WebhookEndpoint) -> None:
+    """Delete all deliveries to an endpoint that is disabled, with their attempts, in short transactions."""
+    while True:
+        with transaction.atomic():
+            keys = list(Delivery.objects.filter(endpoint=endpoint).order_by("pk").values_list("pk", flat=True)[:BATCH])
+            # The attempts first, as where one is finished: the other way round the two could wait for each other.
+            _delete(Attempt.objects.filter(delivery__in=keys))
+            _delete(Delivery.objects.filter(pk__in=keys))
+        if not keys:
+            return
 
 
 def _delete(rows: object) -> None:

@@ -13,8 +13,10 @@ import pytest
 from django.conf import settings
 from django.core import mail
 from django.core.mail import EmailMessage
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from incentives import dispatch, http, notices, webhooks
+from incentives import dispatch, endpoints, http, notices, retention, webhooks
 from incentives.models import Delivery, Event, WebhookEndpoint
 from incentives.tasks import delivery_terms
 from mask_social import correlation
@@ -398,6 +400,20 @@ def test_a_deleted_endpoint_loses_what_was_held() -> None:
     assert client.delete(f"/api/v1/webhook-endpoints/{endpoint.pk}").status_code == 204
 
     assert (Delivery.objects.count(), Event.objects.count()) == (0, 2)
+
+
+def test_deleting_an_endpoint_holds_up_nobody_however_much_was_sent_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 10)
+    endpoint = make_backlog("http://127.0.0.1:9/", 25)
+    with CaptureQueriesContext(connection) as queries:
+        endpoints.delete(endpoint)
+
+    told = [query["sql"] for query in queries.captured_queries]
+    held = next(at for at, sql in enumerate(told) if sql.endswith("FOR UPDATE") and "webhookendpoint" in sql)
+    rows_gone = [at for at, sql in enumerate(told) if sql.startswith("DELETE") and '"incentives_delivery"' in sql]
+    assert len([at for at in rows_gone if at < held]) >= 3
+    assert not [at for at in rows_gone if at > held], "nothing is left for when it is held"
+    assert (Delivery.objects.count(), WebhookEndpoint.objects.count()) == (0, 0)
 
 
 def test_an_attempt_that_fails_after_its_endpoint_was_disabled_is_held_too(hands: Hands) -> None:
