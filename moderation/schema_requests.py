@@ -32,6 +32,8 @@ _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
 }
 # Of a pattern that must not match, drf-spectacular tells the pattern alone.
 _INVERTED = frozenset({"author_id"})
+# A ranking is asked about authors of whom we need never have heard.
+_FREE = frozenset({("CandidateRequest", "author_id")})
 # A cursor leads on in the list that gave it, and in no other.
 _CURSOR = "after"
 _TOGETHER: Mapping[str, Mapping[str, Any]] = {
@@ -86,7 +88,7 @@ def _close(name: str, component: dict[str, Any]) -> None:
     component["additionalProperties"] = False
     component |= _TOGETHER.get(name, {})
     for field, schema in component["properties"].items():
-        schema |= {**_PROPERTIES.get(field, {}), **_PROPERTIES.get(f"{name}.{field}", {})}
+        schema |= {**_PROPERTIES.get(field, {}) if (name, field) not in _FREE else {}, **_PROPERTIES.get(f"{name}.{field}", {})}
         if field in _ITEMS:
             schema["items"] |= _ITEMS[field]
         if field == _CURSOR:

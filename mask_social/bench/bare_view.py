@@ -15,7 +15,7 @@ settings.configure(
     SECRET_KEY="nothing is signed here",  # noqa: S106 - it is so
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["127.0.0.1"],
-    MEDIA_ROOT=os.environ["MASK_SOCIAL_BENCH_MEDIA"],
+    MEDIA_ROOT=os.environ["BARE_VIEW_MEDIA"],
 )
 
 

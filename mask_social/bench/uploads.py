@@ -70,7 +70,7 @@ def bare_view(service: Service) -> Iterator[Callable[[Path], Answer]]:
     ours[ours.index("--bind") + 1] = f"fd://{listener.fileno()}"
     ours[ours.index("--worker-class") + 1] = "gthread"
     ours = [part for part in ours if not part.startswith("python:") and part != "--config"]
-    environment = os.environ | {"MASK_SOCIAL_BENCH_MEDIA": str(media)}
+    environment = os.environ | {"BARE_VIEW_MEDIA": str(media)}
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, *ours[1:]],
         cwd=BASE,
