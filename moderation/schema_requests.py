@@ -88,7 +88,8 @@ def _close(name: str, component: dict[str, Any]) -> None:
     component["additionalProperties"] = False
     component |= _TOGETHER.get(name, {})
     for field, schema in component["properties"].items():
-        schema |= {**_PROPERTIES.get(field, {}) if (name, field) not in _FREE else {}, **_PROPERTIES.get(f"{name}.{field}", {})}
+        if (name, field) not in _FREE:
+            schema |= {**_PROPERTIES.get(field, {}), **_PROPERTIES.get(f"{name}.{field}", {})}
         if field in _ITEMS:
             schema["items"] |= _ITEMS[field]
         if field == _CURSOR:
