@@ -402,10 +402,16 @@ def test_what_is_plainly_right_is_what_the_serializer_would_have_read(row: Any, 
         assert body.candidates == judged(json.loads(content))
 
 
-@pytest.mark.parametrize("post_id", ["a", " a ", 17, "ä", "a b"])
-def test_an_unusual_id_is_taken_as_ever(post_id: Any) -> None:
+@pytest.mark.parametrize("post_id", ["a", " a ", "ä", "a b"])
+def test_an_unusual_id_is_taken_as_ever(post_id: str) -> None:
     [row] = ranked(make_platform(), {"post_id": post_id, "base_score": 1})
-    assert row["post_id"] == str(post_id).strip()
+    assert row["post_id"] == post_id.strip()
+
+
+def test_an_id_that_is_a_number_is_refused() -> None:
+    body = {"candidates": [{"post_id": 17, "base_score": 1}]}
+    answer = client_for(make_platform()).post(ADDRESS, body, format="json")
+    assert (answer.status_code, pointers(answer)) == (400, [("/candidates/0/post_id", "invalid")])
 
 
 def test_another_encoding_is_read_as_ever() -> None:
