@@ -15,7 +15,7 @@ from django.db.models.lookups import GreaterThan
 
 from incentives.models import Delivery, Event, EventHorizon, WebhookEndpoint
 from incentives.models.ids import new_event_id
-from mask_social import correlation
+from mask_social import broker, correlation
 from mask_social.errors import ApiError
 from moderation.models import Author, Platform, Post
 
@@ -106,7 +106,7 @@ class _Wake:
     def __call__(self) -> None:
         from incentives.tasks import send_webhooks  # tasks import the services, so not the other way at load time
 
-        send_webhooks.delay(self.endpoint_id)
+        broker.tell(lambda: send_webhooks.delay(self.endpoint_id))
 
 
 def wake_on_commit(endpoint_id: str) -> None:

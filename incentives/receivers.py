@@ -12,7 +12,7 @@ from incentives import events, rewards
 from incentives.experiments import exposures
 from incentives.models import Event
 from incentives.tasks import apply_verdict, take_back
-from mask_social import clock
+from mask_social import broker, clock
 from moderation import signals
 from moderation.models import Appeal, Post
 
@@ -64,7 +64,7 @@ def on_decision(*, appeal_id: str, **_: Any) -> None:
 
 
 def _enqueue(task: Task[[str], None], argument: str) -> None:
-    task.delay(argument)
+    broker.tell(lambda: task.delay(argument))
 
 
 def _told(post: Post) -> dict[str, Any]:

@@ -16,7 +16,7 @@ _lock = threading.Lock()
 _away_until = float("-inf")
 
 
-def tell(send: Callable[[], None]) -> bool:
+def tell(send: Callable[[], object]) -> bool:
     """Send messages unless the broker was just found away; False where they are left to the sweep."""
     global _away_until
     with _lock:

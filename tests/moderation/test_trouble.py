@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import kombu.exceptions
 import psycopg
 import pytest
 import redis
@@ -21,9 +22,11 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+import incentives.models
+import incentives.tasks
 from mask_social import broker, clock
 from moderation import analysis, files, inference, overload, tasks
-from moderation.models import Analysis, Photo, Post
+from moderation.models import Analysis, Photo, Platform, Post
 from tests import cast
 from tests.moderation.calls import Caller, photo, problem, world
 
@@ -368,3 +371,22 @@ def test_one_photo_that_cannot_be_read_shuts_nobody_out(
     overload.gauge.forget()
 
     assert caller.send(photo()).status_code == 202
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_away_is_asked_once_for_all_that_withdrawals_want_sent(
+    caller: Caller, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def hang(argument: str) -> None:
+        asked.append(argument)
+        raise kombu.exceptions.OperationalError
+
+    monkeypatch.setattr(broker, "_away_until", float("-inf"))
+    for task in (incentives.tasks.take_back, incentives.tasks.send_webhooks):
+        monkeypatch.setattr(task, "delay", hang)
+    incentives.models.WebhookEndpoint.objects.create(platform=platform, url="https://feed.example.org/hooks")
+    for post in [cast.make_post(cast.make_author(platform, f"author-{n}")) for n in range(3)]:
+        assert caller.delete(f"posts/{post.pk}").status_code == 204
+    assert len(asked) == 1
