@@ -1,6 +1,5 @@
 """A database that was restored into another server: what its events need there."""
 
-import pgtrigger
 from django.db import connection, transaction
 
 from incentives.models import Event, EventHorizon
@@ -20,8 +19,10 @@ def settle() -> int:
         (current,) = cursor.fetchone()
         if not Event.objects.filter(transaction_id__gte=current).exists():
             return 0
-        with pgtrigger.ignore("incentives.Event:event_is_never_edited"):
-            changed = Event.objects.exclude(transaction_id=0).update(transaction_id=0)
+        # By hand: pgtrigger.ignore makes two statements one, which server-side binding (MASK_SOCIAL_PREPARE) refuses.
+        cursor.execute("ALTER TABLE incentives_event DISABLE TRIGGER USER")
+        changed = Event.objects.exclude(transaction_id=0).update(transaction_id=0)
+        cursor.execute("ALTER TABLE incentives_event ENABLE TRIGGER USER")
         EventHorizon.objects.update(transaction_id=0)
         cursor.execute(
             "SELECT setval(sequence, nextval(sequence) + %s) "
