@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 Status = Analysis.Status
 _UNFINISHED = (Status.PENDING, Status.RUNNING)
 _SWEEP_BATCH = 200
+# But not so rarely that a flushed broker leaves a photo alone until posts are refused for its age.
+_LONGEST_SILENCE = timedelta(minutes=5)
 # A second try right away would meet the same trouble; the sweep takes it up after this long, doubled with each try.
 _RETRY_DELAY = timedelta(seconds=2)
 _STORAGE_PATIENCE = timedelta(days=1)
@@ -191,7 +193,7 @@ def sweep(terms: Terms) -> Sweep:
             if row.status == Status.RUNNING:
                 row.status, row.token, row.lease_expires_at = Status.PENDING, None, None
             # Behind a long queue the message is not lost but waiting: ask ever more rarely, or we would flood it.
-            row.requeue_at = now + max(terms.lease, now - row.queued_at)
+            row.requeue_at = now + max(terms.lease, min(now - row.queued_at, _LONGEST_SILENCE))
             with correlation.bound(row.photo.post.request_id):
                 _enqueue(row.pk)
         Analysis.objects.bulk_update(requeued, ["status", "token", "lease_expires_at", "requeue_at"])

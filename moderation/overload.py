@@ -51,6 +51,9 @@ class Gauge:
             assert latest is not None  # noqa: S101 - else it would have waited
             return latest
         try:
+            latest = self._latest  # those that waited for the first count need none of their own
+            if latest is not None and time.monotonic() - latest.at < _FRESH_SECONDS:
+                return latest
             self._latest = found = measure()
             if not found.excess:
                 self._first_refusal = None

@@ -340,7 +340,7 @@ def test_a_statement_that_is_wrong_is_still_our_fault(caller: Caller, monkeypatc
 def hanging_broker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have Redis take connections and commands, and answer none."""
     monkeypatch.setattr(broker, "_away_until", float("-inf"))
-    with redis.Redis.from_url(settings.REDIS_URL) as client:
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=60) as client:
         client.execute_command("CLIENT", "PAUSE", 12_000, "ALL")
         yield
         client.ping()  # answered when it is over, so that the next test has a broker
