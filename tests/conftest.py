@@ -13,7 +13,7 @@ from typing import IO, TypeVar
 import pytest
 from django.conf import settings
 
-from mask_social import clock, embedded
+from mask_social import broker, clock, embedded
 from tests.hands import Hands
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,3 +83,9 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     held = Hands()
     monkeypatch.setattr(clock, "_clock", held)
     return held
+
+
+@pytest.fixture(autouse=True)
+def broker_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget that another test's broker was away: for some seconds nothing would be sent."""
+    monkeypatch.setattr(broker, "_away_until", float("-inf"))
