@@ -22,7 +22,9 @@ _PROPERTIES: Mapping[str, Mapping[str, Any]] = {
     "post_id": _SOME_TEXT,
     "statement": _SOME_TEXT,
     "url": {"format": "webhook-url"},
-    "NewPostRequest.photo_urls": {"minItems": 1},
+    "NewPostRequest.photo_urls": _PHOTOS | {"minItems": 1},
+    # A ranking is asked about authors of whom we need never have heard.
+    "CandidateRequest.author_id": _SOME_TEXT,
 }
 _ITEMS: Mapping[str, Mapping[str, Any]] = {"photo_urls": {"format": "photo-url"}}
 _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
@@ -31,9 +33,7 @@ _PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "Idempotency-Key": {"pattern": "^[!-~]{1,255}$"},
 }
 # Of a pattern that must not match, drf-spectacular tells the pattern alone.
-_INVERTED = frozenset({"author_id"})
-# A ranking is asked about authors of whom we need never have heard.
-_FREE = frozenset({("CandidateRequest", "author_id")})
+_INVERTED = frozenset({"NewPostRequest.author_id", "NewPostFormRequest.author_id"})
 # A cursor leads on in the list that gave it, and in no other.
 _CURSOR = "after"
 _TOGETHER: Mapping[str, Mapping[str, Any]] = {
@@ -88,11 +88,10 @@ def _close(name: str, component: dict[str, Any]) -> None:
     component["additionalProperties"] = False
     component |= _TOGETHER.get(name, {})
     for field, schema in component["properties"].items():
-        if (name, field) not in _FREE:
-            schema |= {**_PROPERTIES.get(field, {}), **_PROPERTIES.get(f"{name}.{field}", {})}
+        schema |= _PROPERTIES.get(f"{name}.{field}", _PROPERTIES.get(field, {}))
         if field in _ITEMS:
             schema["items"] |= _ITEMS[field]
         if field == _CURSOR:
             schema["format"] = "cursor-of-replay_webhooks"
-        if field in _INVERTED:
+        if f"{name}.{field}" in _INVERTED:
             schema.pop("pattern", None)

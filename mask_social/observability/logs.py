@@ -14,7 +14,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from mask_social import correlation
-from mask_social.observability import tracing
+from mask_social.observability import paths, tracing
 
 FORMATS = ("json", "text")
 # PostgreSQL quotes the whole row that it refuses, to the end of what it says: captions, addresses, secrets.
@@ -59,6 +59,10 @@ class Json(JsonFormatter):
             json_ensure_ascii=False,
         )
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Shorten addresses that open something, wherever they stand: Django puts them in messages and in fields."""
+        return paths.without_tokens(super().format(record))
+
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Leave out what the database quotes of itself in an error's text."""
         return log_data | {"message": without_rows(str(log_data["message"]))}
@@ -73,6 +77,10 @@ class Text(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("{asctime} {levelname} {name} {message}", style="{")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Shorten addresses that open something."""
+        return paths.without_tokens(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """Add the id."""

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from mask_social import correlation, ids
-from mask_social.observability import metrics
+from mask_social.observability import metrics, paths
 
 logger = logging.getLogger("mask_social.http")
 
@@ -16,9 +16,6 @@ HEADER = "X-Request-Id"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Asked every few seconds by machines.
 _OF_MACHINES = frozenset({"healthz", "readyz", "metrics"})
-# Parts of an address that open something.
-_SECRET_PARTS = ("token", "uidb64")
-_SHOWN_CHARACTERS = 200
 
 
 class FollowMiddleware:
@@ -53,8 +50,7 @@ def _tell(request: HttpRequest, status: int, seconds: float) -> None:
     metrics.HTTP_REQUESTS.labels(route, method, status).inc()
     metrics.HTTP_SECONDS.labels(route, method).observe(seconds)
     metrics.measure_memory()
-    path = _path(request)
-    # The query is left out: what it holds is the asker's.
+    path = paths.shown(request)
     logger.log(
         logging.DEBUG if route in _OF_MACHINES else logging.INFO,
         "%s %s %d",
@@ -70,14 +66,6 @@ def _tell(request: HttpRequest, status: int, seconds: float) -> None:
             **_caller(request),
         },
     )
-
-
-def _path(request: HttpRequest) -> str:
-    path, match = request.path, request.resolver_match
-    for name in _SECRET_PARTS:
-        if match is not None and (value := match.kwargs.get(name)):
-            path = path.replace(str(value), "…")
-    return path[:_SHOWN_CHARACTERS]
 
 
 def _caller(request: HttpRequest) -> dict[str, str]:

@@ -4,18 +4,26 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse
 
 from mask_social import __version__
+from mask_social.observability import paths
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_MILLISECONDS = 5000
+# Where the old and the new conventions tell what was asked for.
+_PATHS = ("http.target", "url.path")
+_ADDRESSES = ("http.url", "url.full")
+_QUERIES = ("url.query",)
 _provider: "TracerProvider | None" = None
 
 
@@ -43,10 +51,22 @@ def start(role: str) -> None:
     exporter = OTLPSpanExporter(endpoint=f"{settings.OTLP_ENDPOINT}/v1/traces")
     _provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(_provider)
-    DjangoInstrumentor().instrument()
+    DjangoInstrumentor().instrument(request_hook=_hide, response_hook=_hide)  # only after the answer the route is known
     CeleryInstrumentor().instrument()  # type: ignore[no-untyped-call]  # theirs is untyped
     # Statements are told with their placeholders, never with what is put in.
     PsycopgInstrumentor().instrument()
+
+
+def _hide(span: "Span", request: HttpRequest, response: HttpResponse | None = None) -> None:
+    """Tell of a request what its line in the log tells: neither what opens a photo nor the query."""
+    told: Mapping[str, object] = getattr(span, "attributes", None) or {}  # one that is not sampled has none
+    path = paths.shown(request)
+    span.set_attributes({name: path for name in _PATHS if name in told})
+    span.set_attributes({name: "" for name in _QUERIES if name in told})
+    for name in _ADDRESSES:
+        if name in told:
+            parts = urlsplit(str(told[name]))
+            span.set_attribute(name, f"{parts.scheme}://{parts.netloc}{path}")
 
 
 def flush() -> None:

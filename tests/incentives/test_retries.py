@@ -15,6 +15,7 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django.fixtures import Settings
 
 from incentives import dispatch, endpoints, http, notices, retention, webhooks
 from incentives.models import Delivery, Event, WebhookEndpoint
@@ -336,6 +337,18 @@ def test_where_nobody_is_named_it_is_logged_once(hands: Hands, caplog: pytest.Lo
     caplog.set_level(logging.ERROR, "incentives.notices")
     assert [notices.notify_due(hands.now()) for _ in range(2)] == [0, 0]
     assert [endpoint.pk in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(("is_local", "told"), [(True, [1, 0]), (False, [0, 0])])
+def test_a_deployment_that_prints_its_mails_tells_nobody_and_says_so_once(
+    hands: Hands, settings: Settings, caplog: pytest.LogCaptureFixture, is_local: bool, told: list[int]
+) -> None:
+    endpoint = gone("feed@instapix.example")
+    settings.LOCAL, settings.EMAIL_BACKEND = is_local, "django.core.mail.backends.console.EmailBackend"
+    caplog.set_level(logging.ERROR, "incentives.notices")
+    assert [notices.notify_due(hands.now()) for _ in range(2)] == told
+    said = [record.getMessage() for record in caplog.records]
+    assert [endpoint.pk in line and "MASK_SOCIAL_EMAIL_URL" in line for line in said] == ([] if is_local else [True])
 
 
 @pytest.mark.parametrize("reason", list(WebhookEndpoint.Reason))

@@ -124,6 +124,60 @@ def test_each_variable_is_one_that_the_code_reads(name: str) -> None:
         assert f'"{stem}"' in code, f"nobody reads {variable}"
 
 
+# What a compose file is for: what else an operator would set has one right value in containers.
+OFFERED = {
+    "STORAGE_URL": "s3://bucket?region=eu-central-1",
+    "STORAGE_ACCESS_KEY": "access",
+    "STORAGE_SECRET_KEY": "secret",
+    "MASK_SOCIAL_TRUSTED_PROXIES": "2",
+    "MASK_SOCIAL_PUBLIC_URL": "https://masks.example.org",
+    "MASK_SOCIAL_REQUIRE_TOTP": "true",
+    "MASK_SOCIAL_EMAIL_URL": "smtp+tls://user:password@mail.example.org:587",
+    "MASK_SOCIAL_EMAIL_FROM": "masks@example.org",
+    "MASK_SOCIAL_OUTGOING_PORTS": "443",
+    "MASK_SOCIAL_RATE_KEY": "7",
+    "MASK_SOCIAL_RATE_AUTHOR": "8",
+    "MASK_SOCIAL_RATE_ADDRESS": "9",
+    "MASK_SOCIAL_MAX_QUEUE_SECONDS": "10",
+    "MASK_SOCIAL_MAX_QUEUED": "11",
+}
+READ = """
+import json
+from django.conf import settings as s
+names = "TRUSTED_PROXIES PUBLIC_URL REQUIRE_TOTP EMAIL_BACKEND EMAIL_HOST DEFAULT_FROM_EMAIL OUTGOING_PORTS RATE_KEY"
+names += " RATE_AUTHOR RATE_ADDRESS MAX_QUEUE_AGE MAX_QUEUED"
+print(json.dumps({name: str(getattr(s, name)) for name in names.split()}))
+"""
+
+
+def passed_on(name: str, **given: str) -> dict[str, str]:
+    """Return what a container gets, as compose works it out."""
+    return {
+        variable: re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda found: given.get(found[1]) or found[2], value)
+        for variable, value in OURS[name]["environment"].items()
+    }
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_an_operator_sets_reaches_every_process(name: str) -> None:
+    assert OFFERED.items() <= passed_on(name, **OFFERED).items()
+
+
+def test_what_an_operator_leaves_out_is_as_the_settings_have_it() -> None:
+    passed = {variable: value for variable, value in passed_on("web").items() if variable in OFFERED}
+    assert passed.keys() == OFFERED.keys()
+    of_settings, of_compose = (
+        inside(BASE, "-c", READ, DJANGO_SETTINGS_MODULE="mask_social.settings", MASK_SOCIAL_SECRET_KEY="any", **given)
+        for given in ({}, passed)
+    )
+    assert json.loads(of_compose) == json.loads(of_settings)
+
+
+def test_who_writes_mails_reaches_a_mail_server() -> None:
+    queue = settings.CELERY_TASK_ROUTES.get("incentives.tasks.notify_platforms", {}).get("queue", "default")
+    assert "outside" in SERVICES[f"worker-{queue}"]["networks"]
+
+
 def test_each_probe_is_one_that_there_is() -> None:
     from mask_social.probe import CHECKS
 
@@ -205,9 +259,9 @@ def test_what_the_image_gets_is_enough(image: Path, tmp_path: Path) -> None:
     inside(image, "-c", "from ml.analyzer import Analyzer; Analyzer().warm()")
     secrets = secret_folder(tmp_path / "secrets")
     environment = {
-        name: value.replace("/run/secrets", str(secrets)) for name, value in OURS["web"]["environment"].items()
-    } | {"MASK_SOCIAL_ALLOWED_HOSTS": "masks.example.org", "MASK_SOCIAL_CSRF_TRUSTED_ORIGINS": ""}
-    environment["MASK_SOCIAL_LOG_LEVEL"] = "INFO"
+        name: value.replace("/run/secrets", str(secrets))
+        for name, value in passed_on("web", MASK_SOCIAL_ALLOWED_HOSTS="masks.example.org").items()
+    }
     inside(image, "manage.py", "check", "--deploy", "--fail-level", "WARNING", **environment)
     urls = inside(
         image,

@@ -17,6 +17,8 @@ from celery import Celery
 from django.db import IntegrityError, connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
+from django.urls import resolve
+from pytest_django.fixtures import Settings
 
 from mask_social import correlation
 from mask_social.celery import app
@@ -104,6 +106,40 @@ def test_a_link_that_opens_a_photo_is_not_in_the_log(client: Client, written: Wr
     client.get("/photos/a-token-that-opens-something")
     assert [row["path"] for row in written.rows if row["logger"] == "mask_social.http"] == ["/photos/…"]
     assert "a-token-that-opens" not in written.getvalue()
+
+
+def fail(*_: Any, **__: Any) -> HttpResponse:
+    """Answer with what nobody foresaw."""
+    raise RuntimeError("It went wrong at /photos/a-token-that-opens-something?size=small.")
+
+
+@pytest.mark.parametrize("form", [logs.Json, logs.Text])
+def test_nor_is_it_where_a_view_fails_and_django_tells_of_it(
+    client: Client, form: type[logging.Formatter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, django = io.StringIO(), logging.getLogger("django.request")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(form())
+    monkeypatch.setattr(resolve("/photos/any").func, "__code__", fail.__code__)
+    client.raise_request_exception = False
+    django.addHandler(handler)
+    try:
+        assert client.get("/photos/a-token-that-opens-something").status_code == 500
+        django.error("GET %s: %s", "/api/v1/photos/pho_1/link", "//host/photos/a-token-that-opens/")
+    finally:
+        django.removeHandler(handler)
+    assert "Internal Server Error: /photos/…" in stream.getvalue()
+    assert "RuntimeError: It went wrong at /photos/…?size" in stream.getvalue()
+    assert "/api/v1/photos/pho_1/link: //host/photos/…/" in stream.getvalue()  # an id opens nothing
+    assert "a-token-that-opens" not in stream.getvalue()
+
+
+def test_nor_is_it_where_something_answers_before_a_view_is_looked_for(
+    client: Client, written: Written, settings: Settings
+) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    assert client.get("/photos/a-token-that-opens-something").status_code == 301
+    assert [row["path"] for row in written.rows if row["logger"] == "mask_social.http"] == ["/photos/…"]
 
 
 @pytest.mark.django_db

@@ -1,5 +1,6 @@
 """Tracing is off until a collector is named, and then costs nothing."""
 
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,41 @@ tracing.flush()
 parts = ("opentelemetry.instrumentation", "opentelemetry.exporter", "opentelemetry.sdk.trace")
 print(sorted(name for name in sys.modules if name.startswith(parts)), repr(tracing.trace_id()))
 """
+TRACED = """
+import json
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+kept = InMemorySpanExporter()
+trace_exporter.OTLPSpanExporter = lambda endpoint: kept
+from mask_social.wsgi import application
+from mask_social.observability import tracing
+from django.test import Client
+ask = Client(SERVER_NAME="localhost", raise_request_exception=False)
+for address in ("/photos/a-token-that-opens-something?size=a-secret-size", "/nowhere?a-secret-size=1"):
+    ask.get(address)
+tracing.flush()
+print(json.dumps([dict(span.attributes) for span in kept.get_finished_spans()]))
+"""
+
+
+@pytest.mark.parametrize("conventions", ["", "http", "http/dup"])
+def test_a_trace_tells_neither_what_opens_a_photo_nor_the_query(conventions: str) -> None:
+    environment = os.environ | {
+        "MASK_SOCIAL_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_SEMCONV_STABILITY_OPT_IN": conventions,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED], cwd=BASE, env=environment, capture_output=True, text=True, check=True
+    )
+    photo, nowhere = json.loads(done.stdout.splitlines()[-1])
+    if conventions != "http":
+        assert photo["http.url"] == "http://localhost/photos/…"
+        assert nowhere["http.url"] == "http://localhost/nowhere"
+    if conventions:
+        assert (photo["url.path"], nowhere["url.path"]) == ("/photos/…", "/nowhere")
+    assert photo["http.route"] == "photos/<str:token>"
+    assert "a-token-that-opens" not in done.stdout
+    assert "a-secret-size" not in done.stdout
 
 
 def test_without_a_collector_nothing_of_it_is_loaded() -> None:
