@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.models import AbstractBaseUser, Group
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -14,6 +14,11 @@ from mask_social import errors
 
 _PERMISSION = re.compile(r"[a-z]+\.[a-z_]+")
 _SEEN = {"changelist", "change", "history"}
+_OURS = (
+    "Nothing of what you asked for was changed. It has been logged; if it stays, tell whoever runs this service when it "
+    "happened."
+)
+_TO_STRANGERS = "Nothing was changed. You are not signed in, or no longer: begin at the dashboard, and repeat."
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -36,7 +41,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     answer = errors.server_error(request)
     if not _is_for_staff(request):
         return answer
-    page = render_to_string("mask_social/error_ours.html", {"home": reverse("admin:index")})
+    page = _plain("Something broke, and it is our fault", _OURS)
     headers = {name: answer[name] for name in ("Retry-After",) if name in answer}
     return HttpResponse(page, status=answer.status_code, headers=headers)
 
@@ -52,7 +57,16 @@ def _is_for_staff(request: HttpRequest) -> bool:
     return request.path.startswith(reverse("admin:index"))
 
 
+def _plain(title: str, words: str) -> str:
+    """Return a page that needs neither a user nor the database."""
+    return render_to_string(
+        "mask_social/error_plain.html", {"title": title, "words": words, "home": reverse("admin:index")}
+    )
+
+
 def _page(request: HttpRequest, status: HTTPStatus, title: str, template: str, more: dict[str, Any]) -> HttpResponse:
+    if not getattr(request, "user", AnonymousUser()).is_authenticated:
+        return HttpResponse(_plain(title, _TO_STRANGERS), status=status)  # the admin's frame is for somebody
     context = {**admin.site.each_context(request), "title": title, "subtitle": None, **more}
     return HttpResponse(render_to_string(f"mask_social/{template}", context, request), status=status)
 

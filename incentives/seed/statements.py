@@ -185,8 +185,9 @@ SEEN: tuple[tuple[str, str], ...] = (
     (
         "authors",
         """
-        INSERT INTO moderation_author (id, platform_id, external_id, time_zone, registered_at, created_at)
-        SELECT author.id, %(platform)s, author.external_id, author.time_zone, author.registered_at, made.first
+        INSERT INTO moderation_author (id, platform_id, external_id, time_zone, registered_at, event_sequence,
+            created_at)
+        SELECT author.id, %(platform)s, author.external_id, author.time_zone, author.registered_at, 0, made.first
         FROM seed_author author
         JOIN (SELECT author_id, min(created_at) AS first FROM seed_post GROUP BY author_id) made
           ON made.author_id = author.id
@@ -195,11 +196,11 @@ SEEN: tuple[tuple[str, str], ...] = (
     (
         "posts",
         """
-        INSERT INTO moderation_post (id, platform_id, author_id, caption, region, status, outcome, received_at,
-            created_at, completed_at, withdrawn_at)
+        INSERT INTO moderation_post (id, platform_id, author_id, caption, region, status, outcome, request_id,
+            event_sequence, received_at, created_at, completed_at, withdrawn_at)
         SELECT id, %(platform)s, author_id, (ARRAY['Out and about', 'Groceries', 'On the train', 'With friends',
             'Sunday walk', 'At work', 'Market day', ''])[1 + floor(8 * pg_temp.u(n, 33))::int], region, status,
-            CASE last WHEN 'failed' THEN '' ELSE last END, created_at - interval '0.2 seconds', created_at, judged_at,
+            CASE last WHEN 'failed' THEN '' ELSE last END, '', 0, created_at - interval '0.2 seconds', created_at, judged_at,
             withdrawn_at
         FROM seed_post ORDER BY created_at
         """,

@@ -97,8 +97,8 @@ def test_a_boost_is_given_on_the_terms_for_everybody() -> None:
         "author_id": post.author.external_id,
         "factor": 2.0,
         "half_life_seconds": 3600,
-        "starts_at": "2026-03-01T12:00:00Z",
-        "ends_at": "2026-03-01T14:00:00Z",
+        "starts_at": "2026-03-01T12:00:00.000000Z",
+        "ends_at": "2026-03-01T14:00:00.000000Z",
     }
 
 
@@ -142,7 +142,7 @@ def test_a_boost_is_given_while_boosts_are_off_so_that_it_counts_once_they_are_o
 
 
 @pytest.mark.usefixtures("policy")
-@pytest.mark.parametrize(("hours", "end"), [(1, "2026-03-01T13:00:00Z"), (9, "2026-03-01T14:00:00Z")])
+@pytest.mark.parametrize(("hours", "end"), [(1, "2026-03-01T13:00:00.000000Z"), (9, "2026-03-01T14:00:00.000000Z")])
 def test_what_is_taken_back_is_told_to_end_then_or_when_it_had_ended(hours: int, end: str) -> None:
     post = make_post(outcome="masked")
     give(post)

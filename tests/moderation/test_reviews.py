@@ -32,7 +32,7 @@ def heard() -> Iterator[list[tuple[str, str, bool]]]:
         signal: Signal = getattr(signals, name)
 
         def hear(name: str = name, **arguments: object) -> None:
-            [about] = [str(value) for key, value in arguments.items() if key.endswith("_id")]
+            about = str(arguments[f"{name.partition('_')[0]}_id"])
             told.append((name, about, transaction.get_connection().in_atomic_block))
 
         signal.connect(hear)
