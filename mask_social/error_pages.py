@@ -15,8 +15,8 @@ from mask_social import errors
 _PERMISSION = re.compile(r"[a-z]+\.[a-z_]+")
 _SEEN = {"changelist", "change", "history"}
 _OURS = (
-    "Nothing of what you asked for was changed. It has been logged; if it stays, tell whoever runs this service when it "
-    "happened."
+    "Nothing of what you asked for was changed. It has been logged; if it stays, tell whoever runs this service when "
+    "it happened."
 )
 _TO_STRANGERS = "Nothing was changed. You are not signed in, or no longer: begin at the dashboard, and repeat."
 
