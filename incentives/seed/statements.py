@@ -200,8 +200,8 @@ SEEN: tuple[tuple[str, str], ...] = (
             event_sequence, received_at, created_at, completed_at, withdrawn_at)
         SELECT id, %(platform)s, author_id, (ARRAY['Out and about', 'Groceries', 'On the train', 'With friends',
             'Sunday walk', 'At work', 'Market day', ''])[1 + floor(8 * pg_temp.u(n, 33))::int], region, status,
-            CASE last WHEN 'failed' THEN '' ELSE last END, '', 0, created_at - interval '0.2 seconds', created_at, judged_at,
-            withdrawn_at
+            CASE last WHEN 'failed' THEN '' ELSE last END, '', 0,
+            created_at - interval '0.2 seconds', created_at, judged_at, withdrawn_at
         FROM seed_post ORDER BY created_at
         """,
     ),
